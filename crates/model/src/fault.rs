@@ -1,0 +1,32 @@
+//! Named points at which a simulation may crash the cloud.
+
+/// The simulated process died here. Nothing after this point ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crash(pub &'static str);
+
+impl std::fmt::Display for Crash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "crashed at {}", self.0)
+    }
+}
+
+impl std::error::Error for Crash {}
+
+/// Decides at which points the process dies.
+pub trait Faults: Send + Sync {
+    /// Called at a named point, such as `store.commit.before`.
+    ///
+    /// # Errors
+    /// [`Crash`] if the process dies here; the caller returns at once and does nothing more.
+    fn hit(&self, point: &'static str) -> Result<(), Crash>;
+}
+
+/// No point ever crashes: what the real cloud runs with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFaults;
+
+impl Faults for NoFaults {
+    fn hit(&self, _point: &'static str) -> Result<(), Crash> {
+        Ok(())
+    }
+}

@@ -1,0 +1,22 @@
+//! The nouns of the cloud and every decision about them.
+//!
+//! Nothing here is async, reads a clock, draws a random number or touches a disk: time and chance are arguments. So every
+//! decision can be tested by calling a function, and the whole cloud can be replayed from one seed.
+
+pub mod account;
+pub mod fault;
+pub mod ids;
+pub mod image;
+pub mod instance;
+pub mod key_pair;
+pub mod machine;
+pub mod metadata;
+pub mod network;
+pub mod network_interface;
+pub mod scope;
+pub mod security_group;
+pub mod subnet;
+pub mod tag;
+pub mod time;
+pub mod volume;
+pub mod vpc;

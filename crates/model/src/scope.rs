@@ -1,0 +1,119 @@
+//! Whose resources, and where: the account and region that every document belongs to.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// Twelve decimal digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AccountId(Arc<str>);
+
+impl AccountId {
+    /// The account that owns what the cloud itself provides, such as the public image of a simulated cloud.
+    #[must_use]
+    pub fn cloud() -> Self {
+        Self("000000000000".into())
+    }
+
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = crate::ids::Malformed;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(crate::ids::Malformed(text.into()))
+        }
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A region's code, such as `us-east-1`. Only names that AWS has are regions (see [`REGIONS`]).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Region(Arc<str>);
+
+/// The region of a request that names none.
+pub const DEFAULT_REGION: &str = "us-east-1";
+
+/// AWS's regions that need no opting in: these names a request may be signed for. Each has its own resources.
+pub const REGIONS: &[&str] = &[
+    "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2", "ca-central-1",
+    "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1", "us-east-1", "us-east-2", "us-west-1",
+    "us-west-2",
+];
+
+/// The letters of the zones that every region has.
+pub const ZONES: [char; 3] = ['a', 'b', 'c'];
+
+impl Region {
+    /// The region's code.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The zones' names, `us-east-1a` and so on.
+    pub fn zones(&self) -> impl Iterator<Item = String> + '_ {
+        ZONES.iter().map(move |z| format!("{}{z}", self.0))
+    }
+
+    /// The domain of private host names: `ec2.internal` in us-east-1, `<region>.compute.internal` elsewhere.
+    #[must_use]
+    pub fn internal_domain(&self) -> String {
+        if self.as_str() == DEFAULT_REGION { "ec2.internal".into() } else { format!("{}.compute.internal", self.0) }
+    }
+
+    /// The domain of public host names: `compute-1.amazonaws.com` in us-east-1, `<region>.compute.amazonaws.com` elsewhere.
+    #[must_use]
+    pub fn public_domain(&self) -> String {
+        if self.as_str() == DEFAULT_REGION {
+            "compute-1.amazonaws.com".into()
+        } else {
+            format!("{}.compute.amazonaws.com", self.0)
+        }
+    }
+}
+
+impl FromStr for Region {
+    type Err = crate::ids::Malformed;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if REGIONS.contains(&text) { Ok(Self(text.into())) } else { Err(crate::ids::Malformed(text.into())) }
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An account in a region: the key of everything a tenant owns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Scope {
+    /// The owner.
+    pub account: AccountId,
+    /// Where it is.
+    pub region: Region,
+}

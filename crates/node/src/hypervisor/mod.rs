@@ -1,0 +1,69 @@
+//! Machines.
+
+use crate::Result;
+use async_trait::async_trait;
+use model::ids::InstanceId;
+use model::machine::{Accelerator, MachineSpec, Observed};
+use model::time::Timestamp;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// Starts machines, asks after them, ends them. Every call may be repeated: a second one changes nothing.
+///
+/// A driver is given a [`tokio::sync::Notify`] when it is made and notifies it whenever a machine may have changed.
+#[async_trait]
+pub trait Hypervisor: Send + Sync {
+    /// What runs the guests' instructions.
+    fn accelerator(&self) -> Accelerator;
+
+    /// The machines there is anything of: a process, or what one left. Consoles alone don't count.
+    async fn list(&self) -> Result<Vec<InstanceId>>;
+
+    /// What a machine does.
+    ///
+    /// # Errors
+    /// If it can't be known, which must not be taken for absent.
+    async fn observe(&self, id: &InstanceId) -> Result<Observed>;
+
+    /// Starts a machine. If one of this id and run is there already, does nothing; one of an earlier run is removed first.
+    /// The console of an earlier run is kept before the new one's.
+    async fn start(&self, spec: &MachineSpec, parts: Parts) -> Result<()>;
+
+    /// Presses the power button (ACPI): the guest may power itself off. Without a machine: does nothing.
+    async fn power_button(&self, id: &InstanceId) -> Result<()>;
+
+    /// Resets the machine, also one that powered itself off, and lets it run. Without a machine: an error.
+    async fn reset(&self, id: &InstanceId) -> Result<()>;
+
+    /// Lets a machine that a disk error paused go on. It pauses again if the cause is still there.
+    async fn resume(&self, id: &InstanceId) -> Result<()>;
+
+    /// Ends a machine at once and removes what it left, but for its console. Without a machine: does nothing.
+    async fn remove(&self, id: &InstanceId) -> Result<()>;
+
+    /// What the guest wrote to its serial console, the newest 64 KiB, and when it wrote last. `None` if it never wrote.
+    async fn console(&self, id: &InstanceId) -> Result<Option<Console>>;
+
+    /// Deletes a console, once nobody can ask for it any more.
+    async fn console_remove(&self, id: &InstanceId) -> Result<()>;
+}
+
+/// The open and named parts that a machine is put together from, in the order of its [`MachineSpec`].
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// The kernel and the initramfs, if they are loaded directly.
+    pub kernel: Option<(PathBuf, PathBuf)>,
+    /// For each [`model::machine::Disk::Volume`], in order.
+    pub volumes: Vec<crate::volume::Files>,
+    /// For each interface, in order: its tap.
+    pub taps: Vec<OwnedFd>,
+}
+
+/// The end of a serial console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Console {
+    /// At most 64 KiB.
+    pub bytes: Vec<u8>,
+    /// When the guest wrote last.
+    pub written: Timestamp,
+}

@@ -1,0 +1,31 @@
+//! Images' files.
+
+use crate::Result;
+use async_trait::async_trait;
+use model::ids::ImageId;
+use std::path::{Path, PathBuf};
+
+/// Keeps images. Every call may be repeated.
+#[async_trait]
+pub trait Images: Send + Sync {
+    /// The images there are.
+    async fn list(&self) -> Result<Vec<ImageId>>;
+
+    /// Takes a finished directory (`disk.qcow2`, and for a direct boot `vmlinuz` and `initramfs`) as the image's own, by renaming it.
+    async fn adopt(&self, id: &ImageId, staged: &Path) -> Result<()>;
+
+    /// Where an image's files are.
+    async fn files(&self, id: &ImageId) -> Result<Files>;
+
+    /// Deletes an image. Without one: does nothing.
+    async fn remove(&self, id: &ImageId) -> Result<()>;
+}
+
+/// An image's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The root disk, qcow2, without a backing file; only read.
+    pub disk: PathBuf,
+    /// The kernel and the initramfs, if there are any.
+    pub kernel: Option<(PathBuf, PathBuf)>,
+}

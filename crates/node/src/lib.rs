@@ -1,0 +1,11 @@
+//! Everything that touches a host: machines, networks, volumes and images. Each room is a trait, its drivers, a fake, and
+//! one contract test that all of them pass.
+
+pub mod directory;
+pub mod hypervisor;
+pub mod image;
+pub mod network;
+pub mod volume;
+
+/// What a driver could not do, with its whole chain of causes. For the log; a tenant never sees it.
+pub type Result<T> = anyhow::Result<T>;
