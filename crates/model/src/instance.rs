@@ -282,9 +282,7 @@ impl Instance {
                     ShutdownBehavior::Terminate => (S::ShuttingDown(ending(true)), reason),
                 }
             }
-            (S::Pending | S::Running, E::MachineDied { reason }) => {
-                (S::Stopping(ending(true)), Some(StateReason::internal_error(reason)))
-            }
+            (S::Pending | S::Running, E::MachineDied { reason }) => (S::Stopping(ending(true)), Some(StateReason::internal_error(reason))),
             (S::Stopping(_), E::Gone) => (S::Stopped, self.state_reason.clone()),
             (S::ShuttingDown(_), E::Gone) => (S::Terminated { at: now }, self.state_reason.clone()),
             (S::Stopped | S::Terminated { .. }, E::Gone) => return Ok(false),
@@ -301,12 +299,7 @@ impl Instance {
         match event {
             E::StopWanted { .. } | E::TerminateWanted => self.state_transition_reason = format!("User initiated ({})", now.gmt()),
             E::StartWanted => self.state_transition_reason.clear(),
-            E::Started
-            | E::StartFailed { .. }
-            | E::GuestPoweredOff
-            | E::MachineDied { .. }
-            | E::HostRestarted
-            | E::Gone => {}
+            E::Started | E::StartFailed { .. } | E::GuestPoweredOff | E::MachineDied { .. } | E::HostRestarted | E::Gone => {}
         }
         if state != S::Running {
             self.reboot_since = None;

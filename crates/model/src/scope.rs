@@ -53,8 +53,22 @@ pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// AWS's regions that need no opting in: these names a request may be signed for. Each has its own resources.
 pub const REGIONS: &[&str] = &[
-    "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2", "ca-central-1",
-    "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1", "us-east-1", "us-east-2", "us-west-1",
+    "ap-northeast-1",
+    "ap-northeast-2",
+    "ap-northeast-3",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
     "us-west-2",
 ];
 
@@ -82,11 +96,7 @@ impl Region {
     /// The domain of public host names: `compute-1.amazonaws.com` in us-east-1, `<region>.compute.amazonaws.com` elsewhere.
     #[must_use]
     pub fn public_domain(&self) -> String {
-        if self.as_str() == DEFAULT_REGION {
-            "compute-1.amazonaws.com".into()
-        } else {
-            format!("{}.compute.amazonaws.com", self.0)
-        }
+        if self.as_str() == DEFAULT_REGION { "compute-1.amazonaws.com".into() } else { format!("{}.compute.amazonaws.com", self.0) }
     }
 }
 
