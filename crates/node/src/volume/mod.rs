@@ -1,5 +1,9 @@
 //! Volumes' files.
 
+#[cfg(test)]
+mod contract;
+pub mod fake;
+
 use crate::Result;
 use async_trait::async_trait;
 use model::ids::VolumeId;

@@ -1,0 +1,148 @@
+//! Images without files: what a simulated cloud runs on.
+
+use super::{Files, Images};
+use crate::Result;
+use anyhow::bail;
+use async_trait::async_trait;
+use model::ids::ImageId;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A call of [`Images`] that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// [`Images::list`].
+    List,
+    /// [`Images::adopt`].
+    Adopt,
+    /// [`Images::files`].
+    Files,
+    /// [`Images::remove`].
+    Remove,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing is done.
+    Refused,
+    /// All is done, but the caller is told otherwise.
+    Lost,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    images: BTreeSet<ImageId>,
+    failures: VecDeque<(Call, Failure)>,
+}
+
+/// The host's side: outlives the driver, as disks outlive a process. A clone is the same host.
+#[derive(Debug, Clone, Default)]
+pub struct FakeImageHost(Arc<Mutex<State>>);
+
+impl FakeImageHost {
+    /// What is there.
+    #[must_use]
+    pub fn images(&self) -> BTreeSet<ImageId> {
+        self.state().images.clone()
+    }
+
+    /// Makes the next call of this kind fail. Several add up, in order.
+    pub fn fail_next(&self, call: Call, failure: Failure) {
+        self.state().failures.push_back((call, failure));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one call on the state, or fails it as was ordered.
+    fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.state();
+        let failure = state.failures.iter().position(|(c, _)| *c == call).and_then(|at| state.failures.remove(at));
+        match failure {
+            None => act(&mut state),
+            Some((_, Failure::Refused)) => bail!("simulated failure of {call:?}, nothing done"),
+            Some((_, Failure::Lost)) => {
+                act(&mut state)?;
+                bail!("simulated failure of {call:?}, answer lost")
+            }
+        }
+    }
+}
+
+/// The driver on a [`FakeImageHost`]. It takes any staged path, and every image as one with its own kernel.
+#[derive(Debug, Clone)]
+pub struct FakeImages {
+    host: FakeImageHost,
+}
+
+impl FakeImages {
+    /// Images on this host.
+    #[must_use]
+    pub fn new(host: FakeImageHost) -> Self {
+        Self { host }
+    }
+}
+
+#[async_trait]
+impl Images for FakeImages {
+    async fn list(&self) -> Result<Vec<ImageId>> {
+        tokio::task::yield_now().await;
+        self.host.call(Call::List, |state| Ok(state.images.iter().cloned().collect()))
+    }
+
+    async fn adopt(&self, id: &ImageId, _staged: &Path) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.host.call(Call::Adopt, |state| {
+            state.images.insert(id.clone());
+            Ok(())
+        })
+    }
+
+    async fn files(&self, id: &ImageId) -> Result<Files> {
+        self.host.call(Call::Files, |state| {
+            if !state.images.contains(id) {
+                bail!("no image {id}");
+            }
+            let directory = PathBuf::from(format!("/simulated/images/{id}"));
+            let kernel = Some((directory.join("vmlinuz"), directory.join("initramfs")));
+            Ok(Files { disk: directory.join("disk.qcow2"), kernel })
+        })
+    }
+
+    async fn remove(&self, id: &ImageId) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.host.call(Call::Remove, |state| {
+            state.images.remove(id);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::image::contract;
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        let host = FakeImageHost::default();
+        contract::check(&|| Arc::new(FakeImages::new(host.clone())), &|n| PathBuf::from(format!("/simulated/staging/{n}"))).await;
+    }
+
+    #[tokio::test]
+    async fn fails_as_ordered() {
+        let host = FakeImageHost::default();
+        let images = FakeImages::new(host.clone());
+        let id: ImageId = "ami-00000000000000001".parse().unwrap();
+        host.fail_next(Call::Adopt, Failure::Refused);
+        host.fail_next(Call::Adopt, Failure::Lost);
+        assert!(images.adopt(&id, Path::new("/simulated/staging")).await.is_err());
+        assert!(host.images().is_empty());
+        assert!(images.adopt(&id, Path::new("/simulated/staging")).await.is_err());
+        assert_eq!(host.images().len(), 1);
+    }
+}

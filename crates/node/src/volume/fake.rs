@@ -1,0 +1,170 @@
+//! Volumes without files: what a simulated cloud runs on.
+
+use super::{Files, Volumes};
+use crate::Result;
+use crate::image::Images;
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use model::ids::VolumeId;
+use model::volume::Source;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A call of [`Volumes`] that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// [`Volumes::list`].
+    List,
+    /// [`Volumes::ensure`].
+    Ensure,
+    /// [`Volumes::remove`].
+    Remove,
+    /// [`Volumes::files`].
+    Files,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing is done.
+    Refused,
+    /// All is done, but the caller is told otherwise.
+    Lost,
+}
+
+/// A volume as the simulated host holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeVolume {
+    /// Its size.
+    pub size_bytes: u64,
+    /// What it was made from.
+    pub source: Source,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    volumes: BTreeMap<VolumeId, FakeVolume>,
+    failures: VecDeque<(Call, Failure)>,
+}
+
+/// The host's side: outlives the driver, as disks outlive a process. A clone is the same host.
+#[derive(Debug, Clone, Default)]
+pub struct FakeVolumeHost(Arc<Mutex<State>>);
+
+impl FakeVolumeHost {
+    /// What is there.
+    #[must_use]
+    pub fn volumes(&self) -> BTreeMap<VolumeId, FakeVolume> {
+        self.state().volumes.clone()
+    }
+
+    /// Makes the next call of this kind fail. Several add up, in order.
+    pub fn fail_next(&self, call: Call, failure: Failure) {
+        self.state().failures.push_back((call, failure));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one call on the state, or fails it as was ordered.
+    fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.state();
+        let failure = state.failures.iter().position(|(c, _)| *c == call).and_then(|at| state.failures.remove(at));
+        match failure {
+            None => act(&mut state),
+            Some((_, Failure::Refused)) => bail!("simulated failure of {call:?}, nothing done"),
+            Some((_, Failure::Lost)) => {
+                act(&mut state)?;
+                bail!("simulated failure of {call:?}, answer lost")
+            }
+        }
+    }
+}
+
+/// The driver on a [`FakeVolumeHost`].
+pub struct FakeVolumes {
+    host: FakeVolumeHost,
+    images: Arc<dyn Images>,
+}
+
+impl FakeVolumes {
+    /// Volumes on this host, over images that are looked up there.
+    #[must_use]
+    pub fn new(host: FakeVolumeHost, images: Arc<dyn Images>) -> Self {
+        Self { host, images }
+    }
+}
+
+#[async_trait]
+impl Volumes for FakeVolumes {
+    async fn list(&self) -> Result<Vec<VolumeId>> {
+        tokio::task::yield_now().await;
+        self.host.call(Call::List, |state| Ok(state.volumes.keys().cloned().collect()))
+    }
+
+    async fn ensure(&self, id: &VolumeId, size_bytes: u64, source: &Source) -> Result<()> {
+        tokio::task::yield_now().await;
+        if let Source::Image(image) = source
+            && !self.host.state().volumes.contains_key(id)
+        {
+            self.images.files(image).await.with_context(|| format!("volume {id}"))?;
+        }
+        self.host.call(Call::Ensure, |state| {
+            state.volumes.entry(id.clone()).or_insert_with(|| FakeVolume { size_bytes, source: source.clone() });
+            Ok(())
+        })
+    }
+
+    async fn remove(&self, id: &VolumeId) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.host.call(Call::Remove, |state| {
+            state.volumes.remove(id);
+            Ok(())
+        })
+    }
+
+    async fn files(&self, id: &VolumeId) -> Result<Files> {
+        let source = self.host.call(Call::Files, |state| match state.volumes.get(id) {
+            Some(volume) => Ok(volume.source.clone()),
+            None => bail!("no volume {id}"),
+        })?;
+        let backing = match source {
+            Source::Blank => Vec::new(),
+            Source::Image(image) => vec![self.images.files(&image).await?.disk],
+        };
+        Ok(Files { top: PathBuf::from(format!("/simulated/volumes/{id}.qcow2")), backing })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::image::fake::{FakeImageHost, FakeImages};
+    use crate::volume::contract;
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        let images = Arc::new(FakeImages::new(FakeImageHost::default()));
+        let image = contract::image_id(1);
+        images.adopt(&image, std::path::Path::new("/simulated/staging")).await.unwrap();
+        let host = FakeVolumeHost::default();
+        contract::check(&|| Arc::new(FakeVolumes::new(host.clone(), images.clone())), &image).await;
+    }
+
+    #[tokio::test]
+    async fn fails_as_ordered() {
+        let host = FakeVolumeHost::default();
+        let volumes = FakeVolumes::new(host.clone(), Arc::new(FakeImages::new(FakeImageHost::default())));
+        let id = contract::volume_id(1);
+        host.fail_next(Call::Ensure, Failure::Refused);
+        host.fail_next(Call::Ensure, Failure::Lost);
+        assert!(volumes.ensure(&id, 1 << 30, &Source::Blank).await.is_err());
+        assert!(host.volumes().is_empty());
+        assert!(volumes.ensure(&id, 1 << 30, &Source::Blank).await.is_err());
+        assert_eq!(host.volumes().len(), 1);
+        assert!(volumes.ensure(&id, 1 << 30, &Source::Blank).await.is_ok());
+    }
+}
