@@ -1,5 +1,9 @@
 //! VPCs on a node.
 
+#[cfg(test)]
+mod contract;
+pub mod fake;
+
 use crate::Result;
 use async_trait::async_trait;
 use model::ids::{NetworkInterfaceId, VpcId};
