@@ -11,6 +11,7 @@ pub mod instance;
 pub mod key_pair;
 pub mod machine;
 pub mod metadata;
+pub mod metadata_tree;
 pub mod network;
 pub mod network_interface;
 pub mod scope;

@@ -98,6 +98,33 @@ impl Region {
     pub fn public_domain(&self) -> String {
         if self.as_str() == DEFAULT_REGION { "compute-1.amazonaws.com".into() } else { format!("{}.compute.amazonaws.com", self.0) }
     }
+
+    /// The private host name of an address: `ip-172-31-0-10.ec2.internal`.
+    #[must_use]
+    pub fn private_name(&self, address: std::net::Ipv4Addr) -> String {
+        format!("ip-{}.{}", address.to_string().replace('.', "-"), self.internal_domain())
+    }
+
+    /// The public host name of an address: `ec2-198-18-0-1.compute-1.amazonaws.com`.
+    #[must_use]
+    pub fn public_name(&self, address: std::net::Ipv4Addr) -> String {
+        format!("ec2-{}.{}", address.to_string().replace('.', "-"), self.public_domain())
+    }
+
+    /// A zone's id, such as `use1-az1` of `us-east-1a` ("Availability Zone IDs"). AWS deals the ids out to the names anew for each
+    /// account; here `a` is always 1. `None` if the region has no such zone.
+    #[must_use]
+    pub fn zone_id(&self, zone: &str) -> Option<String> {
+        let number = self.zones().position(|z| z == zone)? + 1;
+        let mut parts = self.0.split('-');
+        let (continent, direction, place) = (parts.next()?, parts.next()?, parts.next()?);
+        let direction = match direction {
+            "northeast" => "ne",
+            "southeast" => "se",
+            one => one.get(..1)?,
+        };
+        Some(format!("{continent}{direction}{place}-az{number}"))
+    }
 }
 
 impl FromStr for Region {
@@ -126,4 +153,36 @@ pub struct Scope {
     pub account: AccountId,
     /// Where it is.
     pub region: Region,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn zone_ids_are_as_aws_abbreviates_them() {
+        for (region, zone, id) in [
+            ("us-east-1", "us-east-1a", "use1-az1"),
+            ("us-west-2", "us-west-2c", "usw2-az3"),
+            ("ap-northeast-1", "ap-northeast-1b", "apne1-az2"),
+            ("ap-south-1", "ap-south-1a", "aps1-az1"),
+            ("ap-southeast-2", "ap-southeast-2a", "apse2-az1"),
+            ("ca-central-1", "ca-central-1a", "cac1-az1"),
+            ("eu-north-1", "eu-north-1a", "eun1-az1"),
+        ] {
+            assert_eq!(region.parse::<Region>().unwrap().zone_id(zone).as_deref(), Some(id));
+        }
+        assert_eq!("us-east-1".parse::<Region>().unwrap().zone_id("us-east-1d"), None);
+    }
+
+    #[test]
+    fn host_names() {
+        let address = "172.31.0.10".parse().unwrap();
+        let (virginia, oregon) = ("us-east-1".parse::<Region>().unwrap(), "us-west-2".parse::<Region>().unwrap());
+        assert_eq!(virginia.private_name(address), "ip-172-31-0-10.ec2.internal");
+        assert_eq!(oregon.private_name(address), "ip-172-31-0-10.us-west-2.compute.internal");
+        assert_eq!(virginia.public_name(address), "ec2-172-31-0-10.compute-1.amazonaws.com");
+        assert_eq!(oregon.public_name(address), "ec2-172-31-0-10.us-west-2.compute.amazonaws.com");
+    }
 }

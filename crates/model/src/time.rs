@@ -25,6 +25,12 @@ impl Timestamp {
         self.format("%Y-%m-%dT%H:%M:%S.%3fZ")
     }
 
+    /// `2026-11-24T04:07:39Z`, the form of the identity document.
+    #[must_use]
+    pub fn iso8601_seconds(self) -> String {
+        self.format("%Y-%m-%dT%H:%M:%SZ")
+    }
+
     /// `2026-11-24 04:07:39 GMT`, the form inside EC2's state reasons.
     #[must_use]
     pub fn gmt(self) -> String {
@@ -52,6 +58,7 @@ mod tests {
     fn forms() {
         let t = Timestamp(1_795_493_259_042);
         assert_eq!(t.iso8601(), "2026-11-24T04:07:39.042Z");
+        assert_eq!(t.iso8601_seconds(), "2026-11-24T04:07:39Z");
         assert_eq!(t.gmt(), "2026-11-24 04:07:39 GMT");
     }
 }

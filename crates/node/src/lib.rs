@@ -4,6 +4,7 @@
 pub mod directory;
 pub mod hypervisor;
 pub mod image;
+pub mod metadata;
 pub mod network;
 pub mod volume;
 
