@@ -247,3 +247,7 @@ fn prune_audit(tx: &Transaction<'_>, newest: Timestamp, keep: i64) -> rusqlite::
     )?;
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "database_tests.rs"]
+mod tests;

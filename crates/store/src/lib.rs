@@ -146,14 +146,18 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn write_account<T, E, F>(&self, scope: &Scope, closure: F) -> Result<Result<T, E>, StoreError>
+    pub fn write_account<'s, T, E, F>(
+        &'s self,
+        scope: &Scope,
+        closure: F,
+    ) -> impl Future<Output = Result<Result<T, E>, StoreError>> + Send + use<'s, T, E, F>
     where
         F: FnOnce(&mut AccountTx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: Send + 'static,
     {
         let scope = scope.clone();
-        self.call(move |working| closure(&mut AccountTx::new(working, scope))).await
+        self.call(move |working| closure(&mut AccountTx::new(working, scope)))
     }
 
     async fn call<T, E, F>(&self, closure: F) -> Result<Result<T, E>, StoreError>
