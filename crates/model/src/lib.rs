@@ -4,16 +4,21 @@
 //! decision can be tested by calling a function, and the whole cloud can be replayed from one seed.
 
 pub mod account;
+pub mod address;
+pub mod capacity;
 pub mod fault;
+pub mod filter;
 pub mod ids;
 pub mod image;
 pub mod instance;
+pub mod instance_type;
 pub mod key_pair;
 pub mod machine;
 pub mod metadata;
 pub mod metadata_tree;
 pub mod network;
 pub mod network_interface;
+pub mod page;
 pub mod scope;
 pub mod security_group;
 pub mod subnet;
