@@ -188,7 +188,10 @@ pub enum Event {
         force: bool,
     },
     /// TerminateInstances.
-    TerminateWanted,
+    TerminateWanted {
+        /// Without asking the guest.
+        force: bool,
+    },
     /// The guest powered itself off.
     GuestPoweredOff,
     /// Its machine is gone, or can't go on, without anybody having wanted so.
@@ -269,11 +272,14 @@ impl Instance {
                 (S::Stopping(Ending { since: e.since, force: true }), self.state_reason.clone())
             }
             (S::Stopping(_) | S::Stopped, E::StopWanted { .. }) => return Ok(false),
-            (S::Pending | S::Running | S::Stopping(_) | S::Stopped, E::TerminateWanted) => {
-                let force = matches!(&self.state, S::Stopping(e) if e.force);
+            (S::Pending | S::Running | S::Stopping(_) | S::Stopped, E::TerminateWanted { force }) => {
+                let force = *force || matches!(&self.state, S::Stopping(e) if e.force);
                 (S::ShuttingDown(ending(force)), Some(StateReason::user_initiated()))
             }
-            (S::ShuttingDown(_) | S::Terminated { .. }, E::TerminateWanted) => return Ok(false),
+            (S::ShuttingDown(e), E::TerminateWanted { force: true }) if !e.force => {
+                (S::ShuttingDown(Ending { since: e.since, force: true }), self.state_reason.clone())
+            }
+            (S::ShuttingDown(_) | S::Terminated { .. }, E::TerminateWanted { .. }) => return Ok(false),
             // A machine that is seen off before it was seen running has run all the same.
             (S::Pending | S::Running, E::GuestPoweredOff) => {
                 let reason = Some(StateReason::instance_initiated());
@@ -297,7 +303,7 @@ impl Instance {
             | (S::ShuttingDown(_) | S::Terminated { .. }, E::StopWanted { .. }) => return Err(Refused),
         };
         match event {
-            E::StopWanted { .. } | E::TerminateWanted => self.state_transition_reason = format!("User initiated ({})", now.gmt()),
+            E::StopWanted { .. } | E::TerminateWanted { .. } => self.state_transition_reason = format!("User initiated ({})", now.gmt()),
             E::StartWanted => self.state_transition_reason.clear(),
             E::Started | E::StartFailed { .. } | E::GuestPoweredOff | E::MachineDied { .. } | E::HostRestarted | E::Gone => {}
         }

@@ -13,52 +13,54 @@ pub struct InstanceType {
     pub memory_mib: u32,
     /// Instance-store disks: how many, and the size of each in GB (10⁹ bytes).
     pub disks: (u32, u32),
+    /// Most network interfaces.
+    pub interfaces_max: u32,
 }
 
 /// Threads a core, unless `CpuOptions` says otherwise.
 pub const THREADS_PER_CORE: u32 = 2;
 const GB: u64 = 1_000_000_000;
 
-const fn kind(name: &'static str, cores: u32, memory_mib: u32, disks: (u32, u32)) -> InstanceType {
-    InstanceType { name, cores, memory_mib, disks }
+const fn kind(name: &'static str, cores: u32, memory_mib: u32, disks: (u32, u32), interfaces_max: u32) -> InstanceType {
+    InstanceType { name, cores, memory_mib, disks, interfaces_max }
 }
 
 /// All types, by name.
 pub const INSTANCE_TYPES: &[InstanceType] = &[
-    kind("c5.12xlarge", 24, 98_304, (0, 0)),
-    kind("c5.18xlarge", 36, 147_456, (0, 0)),
-    kind("c5.24xlarge", 48, 196_608, (0, 0)),
-    kind("c5.2xlarge", 4, 16_384, (0, 0)),
-    kind("c5.4xlarge", 8, 32_768, (0, 0)),
-    kind("c5.9xlarge", 18, 73_728, (0, 0)),
-    kind("c5.large", 1, 4_096, (0, 0)),
-    kind("c5.metal", 48, 196_608, (0, 0)),
-    kind("c5.xlarge", 2, 8_192, (0, 0)),
-    kind("c5d.12xlarge", 24, 98_304, (2, 900)),
-    kind("c5d.18xlarge", 36, 147_456, (2, 900)),
-    kind("c5d.24xlarge", 48, 196_608, (4, 900)),
-    kind("c5d.2xlarge", 4, 16_384, (1, 200)),
-    kind("c5d.4xlarge", 8, 32_768, (1, 400)),
-    kind("c5d.9xlarge", 18, 73_728, (1, 900)),
-    kind("c5d.large", 1, 4_096, (1, 50)),
-    kind("c5d.metal", 48, 196_608, (4, 900)),
-    kind("c5d.xlarge", 2, 8_192, (1, 100)),
-    kind("m5.12xlarge", 24, 196_608, (0, 0)),
-    kind("m5.16xlarge", 32, 262_144, (0, 0)),
-    kind("m5.24xlarge", 48, 393_216, (0, 0)),
-    kind("m5.2xlarge", 4, 32_768, (0, 0)),
-    kind("m5.4xlarge", 8, 65_536, (0, 0)),
-    kind("m5.8xlarge", 16, 131_072, (0, 0)),
-    kind("m5.large", 1, 8_192, (0, 0)),
-    kind("m5.metal", 48, 393_216, (0, 0)),
-    kind("m5.xlarge", 2, 16_384, (0, 0)),
-    kind("t3.2xlarge", 4, 32_768, (0, 0)),
-    kind("t3.large", 1, 8_192, (0, 0)),
-    kind("t3.medium", 1, 4_096, (0, 0)),
-    kind("t3.micro", 1, 1_024, (0, 0)),
-    kind("t3.nano", 1, 512, (0, 0)),
-    kind("t3.small", 1, 2_048, (0, 0)),
-    kind("t3.xlarge", 2, 16_384, (0, 0)),
+    kind("c5.12xlarge", 24, 98_304, (0, 0), 8),
+    kind("c5.18xlarge", 36, 147_456, (0, 0), 15),
+    kind("c5.24xlarge", 48, 196_608, (0, 0), 15),
+    kind("c5.2xlarge", 4, 16_384, (0, 0), 4),
+    kind("c5.4xlarge", 8, 32_768, (0, 0), 8),
+    kind("c5.9xlarge", 18, 73_728, (0, 0), 8),
+    kind("c5.large", 1, 4_096, (0, 0), 3),
+    kind("c5.metal", 48, 196_608, (0, 0), 15),
+    kind("c5.xlarge", 2, 8_192, (0, 0), 4),
+    kind("c5d.12xlarge", 24, 98_304, (2, 900), 8),
+    kind("c5d.18xlarge", 36, 147_456, (2, 900), 15),
+    kind("c5d.24xlarge", 48, 196_608, (4, 900), 15),
+    kind("c5d.2xlarge", 4, 16_384, (1, 200), 4),
+    kind("c5d.4xlarge", 8, 32_768, (1, 400), 8),
+    kind("c5d.9xlarge", 18, 73_728, (1, 900), 8),
+    kind("c5d.large", 1, 4_096, (1, 50), 3),
+    kind("c5d.metal", 48, 196_608, (4, 900), 15),
+    kind("c5d.xlarge", 2, 8_192, (1, 100), 4),
+    kind("m5.12xlarge", 24, 196_608, (0, 0), 8),
+    kind("m5.16xlarge", 32, 262_144, (0, 0), 15),
+    kind("m5.24xlarge", 48, 393_216, (0, 0), 15),
+    kind("m5.2xlarge", 4, 32_768, (0, 0), 4),
+    kind("m5.4xlarge", 8, 65_536, (0, 0), 8),
+    kind("m5.8xlarge", 16, 131_072, (0, 0), 8),
+    kind("m5.large", 1, 8_192, (0, 0), 3),
+    kind("m5.metal", 48, 393_216, (0, 0), 15),
+    kind("m5.xlarge", 2, 16_384, (0, 0), 4),
+    kind("t3.2xlarge", 4, 32_768, (0, 0), 4),
+    kind("t3.large", 1, 8_192, (0, 0), 3),
+    kind("t3.medium", 1, 4_096, (0, 0), 3),
+    kind("t3.micro", 1, 1_024, (0, 0), 2),
+    kind("t3.nano", 1, 512, (0, 0), 2),
+    kind("t3.small", 1, 2_048, (0, 0), 3),
+    kind("t3.xlarge", 2, 16_384, (0, 0), 4),
 ];
 
 impl InstanceType {
@@ -108,7 +110,13 @@ impl InstanceType {
         (0..count).map(move |_| u64::from(gb) * GB)
     }
 
-    /// What one machine of it takes on a host.
+    /// The virtual processors of an instance of it, with these `CpuOptions` (cores, threads a core), if any.
+    #[must_use]
+    pub fn vcpus_with(&self, cpu_options: Option<(u32, u32)>) -> u32 {
+        cpu_options.map_or(self.vcpus(), |(cores, threads)| cores * threads)
+    }
+
+    /// What one machine of it takes on a host. `CpuOptions` don't change it, as they don't change the price on AWS.
     #[must_use]
     pub fn takes(&self) -> Used {
         Used { vcpus: self.vcpus().into(), memory_mib: self.memory_mib.into(), disk_bytes: self.disk_bytes().sum() }

@@ -60,6 +60,9 @@ pub struct NetworkInterface {
     pub mac: Mac,
     /// Its primary private address.
     pub private_ip: Ipv4Addr,
+    /// Whether it is given a public address at each start of its instance. The reconcile loop takes it back once that is stopped.
+    #[serde(default)]
+    pub map_public_ip: bool,
     /// The public address that is translated to it, while the instance runs.
     pub public_ip: Option<Ipv4Addr>,
     /// The groups whose rules it is under.

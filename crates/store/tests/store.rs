@@ -59,6 +59,7 @@ fn interface(n: u64, private_ip: &str, public_ip: Option<&str>) -> NetworkInterf
         description: String::new(),
         mac: Mac([2, 0, 0, 0, 0, 1]),
         private_ip: private_ip.parse().unwrap(),
+        map_public_ip: false,
         public_ip: public_ip.map(|ip| ip.parse().unwrap()),
         groups: vec![],
         source_dest_check: true,
