@@ -1,12 +1,18 @@
 //! Machines.
 
+pub mod fake;
+
 use crate::Result;
+use anyhow::bail;
 use async_trait::async_trait;
 use model::ids::InstanceId;
-use model::machine::{Accelerator, MachineSpec, Observed};
+use model::machine::{Accelerator, Disk, MachineSpec, Observed};
 use model::time::Timestamp;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+
+/// The most of a console that is given out, in bytes (GetConsoleOutput, Amazon EC2 API Reference).
+pub const CONSOLE_BYTES_MAX: usize = 64 * 1024;
 
 /// Starts machines, asks after them, ends them. Every call may be repeated: a second one changes nothing.
 ///
@@ -35,7 +41,8 @@ pub trait Hypervisor: Send + Sync {
     /// Resets the machine, also one that powered itself off, and lets it run. Without a machine: an error.
     async fn reset(&self, id: &InstanceId) -> Result<()>;
 
-    /// Lets a machine that a disk error paused go on. It pauses again if the cause is still there.
+    /// Lets a machine that a disk error paused go on. It pauses again if the cause is still there. One that isn't paused is left
+    /// as it is. Without a machine: an error.
     async fn resume(&self, id: &InstanceId) -> Result<()>;
 
     /// Ends a machine at once and removes what it left, but for its console. Without a machine: does nothing.
@@ -57,6 +64,26 @@ pub struct Parts {
     pub volumes: Vec<crate::volume::Files>,
     /// For each interface, in order: its tap.
     pub taps: Vec<OwnedFd>,
+}
+
+impl Parts {
+    /// Whether these are the parts of this machine, by kind and number.
+    ///
+    /// # Errors
+    /// If not: the caller is wrong.
+    pub fn check(&self, spec: &MachineSpec) -> Result<()> {
+        let volumes = spec.disks.iter().filter(|disk| matches!(disk, Disk::Volume(_))).count();
+        if self.kernel.is_some() != spec.kernel_command_line.is_some() {
+            bail!("{}: a kernel without a command line, or the other way round", spec.id);
+        }
+        if self.volumes.len() != volumes {
+            bail!("{}: {} volumes given for {volumes}", spec.id, self.volumes.len());
+        }
+        if self.taps.len() != spec.interfaces.len() {
+            bail!("{}: {} taps given for {} interfaces", spec.id, self.taps.len(), spec.interfaces.len());
+        }
+        Ok(())
+    }
 }
 
 /// The end of a serial console.
