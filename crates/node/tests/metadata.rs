@@ -73,7 +73,7 @@ fn guest(id: &str, private_ip: Ipv4Addr, options: MetadataOptions) -> Guest {
             vpc_cidr: "127.0.0.0/16".parse().unwrap(),
             groups: vec![],
         }],
-        tags: Tags([("a b/c".to_owned(), "v".to_owned())].into()),
+        tags: Tags([("a b".to_owned(), "v".to_owned())].into()),
         options,
     }
 }
@@ -148,10 +148,7 @@ async fn version_one() {
     }
     assert_eq!(body(&server.get(OTHER, ID, "").await), "i-00000000000000002");
     assert_eq!(body(&server.get(ONE, "//latest//meta-data//placement/region/?x=y", "").await), "us-west-2");
-    assert_eq!(
-        body(&server.get(ONE, "/latest/meta-data/tags/instance/a%20b%2Fc", "").await).len(),
-        body(&server.get(ONE, "/x", "").await).len()
-    );
+    assert_eq!(body(&server.get(ONE, "/latest/meta-data/tags/instance/a%20b", "").await), "v");
     assert!(server.get(ONE, "/latest/user-data", "").await.contains("application/octet-stream"));
     let missing = server.get(ONE, "/latest/meta-data/nothing", "").await;
     assert_eq!(status(&missing), 404);
