@@ -1,1 +1,35 @@
-fn main() {}
+//! The house's own tools: `cargo xtask --help`.
+
+mod codegen;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tools for working on Pileus")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Generate crates/wire/src/shapes and the list of AWS's operations from botocore's service models
+    Codegen {
+        /// An installed botocore's folder, instead of the pinned release
+        #[arg(long, value_name = "DIR")]
+        botocore: Option<PathBuf>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Codegen { botocore } => codegen::run(root(), botocore.as_deref()),
+    }
+}
+
+/// The workspace's folder.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
