@@ -98,7 +98,9 @@ pub(crate) async fn check(open: &dyn Fn() -> Arc<dyn Network>) {
     let namespace = network.vpc_namespace(&first.id).await.unwrap();
     assert_ne!(namespace, network.vpc_namespace(&second.id).await.unwrap());
 
-    // A restart finds everything.
+    // A restart finds everything. What the old server had open is closed by then.
+    drop(network);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let network = open();
     let mut list = network.vpc_list().await.unwrap();
     list.sort();
