@@ -1,6 +1,6 @@
 //! From parameters to an operation's input, checked against the model as AWS checks it.
 
-use crate::params::{Node, Params};
+use crate::params::{Node, Parameters};
 use crate::{ApiError, Timestamp};
 use base64::Engine as _;
 
@@ -14,17 +14,17 @@ const MAX_INDEX: u32 = 100_000;
 /// A structure that is read from parameters.
 pub trait Decode: Sized {
     /// Reads the structure at `node`. What is wrong is told to `cx`; the value is then not to be used.
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self;
-}
+    fn read(node: Node<'_>, cx: &mut Context) -> Self;
 
-/// Reads an operation's input.
-///
-/// # Errors
-/// What AWS answers for the first violation (EC2) or for all of them (other query services).
-pub fn decode<T: Decode>(params: &Params, dialect: Dialect) -> Result<T, ApiError> {
-    let mut cx = Context { dialect, violations: Vec::new() };
-    let value = T::decode(params.root(), &mut cx);
-    cx.into_error().map_or(Ok(value), Err)
+    /// Reads an operation's input.
+    ///
+    /// # Errors
+    /// What AWS answers for the first violation (EC2) or for all of them (other query services).
+    fn decode(parameters: &Parameters) -> Result<Self, ApiError> {
+        let mut cx = Context { dialect: parameters.dialect(), violations: Vec::new() };
+        let value = Self::read(parameters.root(), &mut cx);
+        cx.into_error().map_or(Ok(value), Err)
+    }
 }
 
 /// Whose words and rules hold.
@@ -105,7 +105,7 @@ impl Context {
     /// A structure at `node`.
     pub fn structure<T: Decode>(&mut self, node: Node<'_>) -> Option<T> {
         self.no_value(node);
-        Some(T::decode(node, self))
+        Some(T::read(node, self))
     }
 
     /// A list of scalars at `node`.
@@ -348,8 +348,8 @@ mod tests {
     use crate::shapes::ec2;
 
     fn ec2<T: Decode>(form: &str) -> Result<T, (String, String)> {
-        let params = Params::parse(&[form.as_bytes()]).unwrap();
-        decode(&params, Dialect::Ec2).map_err(|e| (e.code.into_owned(), e.message))
+        let parameters = Parameters::parse(Dialect::Ec2, &[form.as_bytes()]).unwrap();
+        T::decode(&parameters).map_err(|e| (e.code.into_owned(), e.message))
     }
 
     fn refused<T: Decode + std::fmt::Debug>(form: &str) -> (String, String) {
@@ -446,7 +446,7 @@ mod tests {
     }
 
     impl Decode for Query {
-        fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+        fn read(node: Node<'_>, cx: &mut Context) -> Self {
             let mut out = Self::default();
             for m in node.members() {
                 match m.name() {
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn query_services_report_all_at_once() {
-        let read = |form: &str| decode::<Query>(&Params::parse(&[form.as_bytes()]).unwrap(), Dialect::Query);
+        let read = |form: &str| Query::decode(&Parameters::parse(Dialect::Query, &[form.as_bytes()]).unwrap());
         let good = read("Name=ab&Tags.member.1=b&Tags.member.2=a&Other=1").unwrap();
         assert_eq!((good.name.as_deref(), good.tags.unwrap()), (Some("ab"), vec!["b".to_owned(), "a".to_owned()]));
         assert_eq!(read("Name=ab&Tags=").unwrap().tags, Some(vec![]));

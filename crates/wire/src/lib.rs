@@ -5,13 +5,18 @@
 
 pub mod decode;
 mod error;
+pub mod operations;
 pub mod params;
+mod protocol;
+mod reply;
 pub mod shapes;
 mod timestamp;
 pub mod xml;
 
-pub use decode::{Decode, Dialect, decode};
+pub use decode::{Decode, Dialect};
 pub use error::{ApiError, usual_status};
-pub use params::Params;
+pub use params::Parameters;
+pub use protocol::Protocol;
+pub use reply::{Envelope, Reply};
 pub use timestamp::Timestamp;
-pub use xml::Encode;
+pub use xml::{Empty, Encode};

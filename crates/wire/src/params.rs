@@ -1,6 +1,7 @@
 //! The parameters of the query protocols, as a tree: `Filter.1.Value.2=x` is a path of four names.
 
 use crate::ApiError;
+use crate::decode::Dialect;
 use std::cmp::Ordering;
 
 /// Parameters in one request. The largest that a real client sends (1,000 ids, 200 filters of 200 values) is far below.
@@ -10,20 +11,36 @@ pub const MAX_DEPTH: usize = 16;
 /// Bytes in the name of one parameter.
 pub const MAX_NAME_BYTES: usize = 1024;
 
+/// Parameters that say what is asked and by whom, and are no part of an operation's input.
+const CONTROL: [&str; 9] = [
+    "Action",
+    "Version",
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+
 /// All parameters of a request, of its query string and its form body together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Params {
-    /// Sorted by [`path_order`], so that what shares a prefix of names lies together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameters {
+    dialect: Dialect,
+    /// The operation's input, sorted by [`path_order`], so that what shares a prefix of names lies together.
     pairs: Vec<(String, String)>,
+    /// Those of [`CONTROL`].
+    control: Vec<(String, String)>,
 }
 
-impl Params {
+impl Parameters {
     /// Reads `application/x-www-form-urlencoded` texts; a request may have one in its query string and one in its body.
     ///
     /// # Errors
     /// `MalformedQueryString` for bad escapes and text that isn't UTF-8, `InvalidQueryParameter` for a name given twice or a limit
     /// overstepped.
-    pub fn parse(forms: &[&[u8]]) -> Result<Self, ApiError> {
+    pub fn parse(dialect: Dialect, forms: &[&[u8]]) -> Result<Self, ApiError> {
         let mut pairs = Vec::new();
         for pair in forms.iter().flat_map(|form| form.split(|b| *b == b'&')).filter(|pair| !pair.is_empty()) {
             if pairs.len() == MAX_PARAMETERS {
@@ -41,20 +58,29 @@ impl Params {
         if let Some(twice) = pairs.windows(2).find(|w| w[0].0 == w[1].0) {
             return Err(invalid(format!("The parameter {} is given more than once", twice[0].0)));
         }
-        Ok(Self { pairs })
+        let control = pairs.extract_if(.., |(name, _)| CONTROL.contains(&name.as_str())).collect();
+        Ok(Self { dialect, pairs, control })
     }
 
-    /// The value of the parameter with exactly this name.
+    /// Whose words and rules hold.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The value of the parameter with exactly this name, `Action` and `Version` among them.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
+        if let Some((_, value)) = self.control.iter().find(|(n, _)| n == name) {
+            return Some(value);
+        }
         let at = self.pairs.binary_search_by(|(n, _)| path_order(n, name)).ok()?;
         Some(&self.pairs[at].1)
     }
 
-    /// Whether there is no parameter at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+    /// The operation's input, name and value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The operation's input, a structure.
@@ -158,8 +184,8 @@ fn invalid(message: String) -> ApiError {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Params {
-        Params::parse(&[text.as_bytes()]).unwrap()
+    fn parse(text: &str) -> Parameters {
+        Parameters::parse(Dialect::Ec2, &[text.as_bytes()]).unwrap()
     }
 
     #[test]
@@ -180,15 +206,15 @@ mod tests {
 
     #[test]
     fn query_and_body_are_one() {
-        let p = Params::parse(&[b"Action=X&", b"&Version=1&&Flag"]).unwrap();
+        let p = Parameters::parse(Dialect::Ec2, &[b"Action=X&X-Amz-Date=1", b"&Version=1&&Flag"]).unwrap();
         assert_eq!((p.get("Action"), p.get("Version"), p.get("Flag")), (Some("X"), Some("1"), Some("")));
-        assert!(parse("").is_empty());
+        assert_eq!(p.iter().collect::<Vec<_>>(), [("Flag", "")]);
         assert_eq!(parse("").root().members().count(), 0);
     }
 
     #[test]
     fn what_is_refused() {
-        let code = |text: &[u8]| Params::parse(&[text]).unwrap_err().code.into_owned();
+        let code = |text: &[u8]| Parameters::parse(Dialect::Ec2, &[text]).unwrap_err().code.into_owned();
         for text in ["a=%", "a=%4", "a=%zz", "%ff=1", "a=%C3%28"] {
             assert_eq!(code(text.as_bytes()), "MalformedQueryString", "{text}");
         }

@@ -6,8 +6,21 @@ use std::fmt::Write as _;
 
 /// A structure that is written into a reply.
 pub trait Encode {
+    /// Whether the model gives the operation no output at all; see [`Empty`].
+    const EMPTY: bool = false;
+
     /// Writes its members, without an element around them.
     fn encode(&self, xml: &mut Xml);
+}
+
+/// The output of an operation whose model has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Empty;
+
+impl Encode for Empty {
+    const EMPTY: bool = true;
+
+    fn encode(&self, _: &mut Xml) {}
 }
 
 /// Writes elements. Names come from the models and are written as they are; values are escaped.
@@ -93,10 +106,15 @@ impl Xml {
         self.out
     }
 
-    /// A writer with room for a usual reply that has begun with the XML declaration.
+    /// Text that is XML already.
+    pub fn raw(&mut self, xml: &str) {
+        self.out.push_str(xml);
+    }
+
+    /// A writer that has begun with the XML declaration, with room for this many bytes.
     #[must_use]
-    pub fn document() -> Self {
-        let mut out = String::with_capacity(4096);
+    pub fn document(capacity: usize) -> Self {
+        let mut out = String::with_capacity(capacity);
         out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         Self { out }
     }

@@ -112,7 +112,7 @@ impl Emitter<'_> {
     }
 
     fn decode(&self, rust_name: &str, shape: &Shape, out: &mut String) -> Result<()> {
-        let _ = writeln!(out, "impl Decode for {rust_name} {{\nfn decode(node: Node<'_>, cx: &mut Context) -> Self {{");
+        let _ = writeln!(out, "impl Decode for {rust_name} {{\nfn read(node: Node<'_>, cx: &mut Context) -> Self {{");
         if shape.members.is_empty() {
             out.push_str("node.members().for_each(|m| cx.unknown(m));\nSelf::default()\n}\n}\n\n");
             return Ok(());

@@ -26,7 +26,7 @@ pub struct AuthorizeSecurityGroupIngressRequest {
 }
 
 impl Decode for AuthorizeSecurityGroupIngressRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -55,7 +55,7 @@ pub struct BlobAttributeValue {
 }
 
 impl Decode for BlobAttributeValue {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -75,7 +75,7 @@ pub struct CapacityReservationSpecification {
 }
 
 impl Decode for CapacityReservationSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -98,7 +98,7 @@ pub struct CapacityReservationTarget {
 }
 
 impl Decode for CapacityReservationTarget {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -120,7 +120,7 @@ pub struct ConnectionTrackingSpecificationRequest {
 }
 
 impl Decode for ConnectionTrackingSpecificationRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -144,7 +144,7 @@ pub struct CpuOptionsRequest {
 }
 
 impl Decode for CpuOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -170,7 +170,7 @@ pub struct CreateKeyPairRequest {
 }
 
 impl Decode for CreateKeyPairRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -196,7 +196,7 @@ pub struct CreateTagsRequest {
 }
 
 impl Decode for CreateTagsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -219,7 +219,7 @@ pub struct CreditSpecificationRequest {
 }
 
 impl Decode for CreditSpecificationRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -241,7 +241,7 @@ pub struct DeleteKeyPairRequest {
 }
 
 impl Decode for DeleteKeyPairRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -264,7 +264,7 @@ pub struct DeleteTagsRequest {
 }
 
 impl Decode for DeleteTagsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -287,7 +287,7 @@ pub struct DescribeAccountAttributesRequest {
 }
 
 impl Decode for DescribeAccountAttributesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -311,7 +311,7 @@ pub struct DescribeAvailabilityZonesRequest {
 }
 
 impl Decode for DescribeAvailabilityZonesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -342,7 +342,7 @@ pub struct DescribeImagesRequest {
 }
 
 impl Decode for DescribeImagesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -371,7 +371,7 @@ pub struct DescribeInstanceAttributeRequest {
 }
 
 impl Decode for DescribeInstanceAttributeRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -400,7 +400,7 @@ pub struct DescribeInstanceStatusRequest {
 }
 
 impl Decode for DescribeInstanceStatusRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -430,7 +430,7 @@ pub struct DescribeInstanceTypesRequest {
 }
 
 impl Decode for DescribeInstanceTypesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -459,7 +459,7 @@ pub struct DescribeInstancesRequest {
 }
 
 impl Decode for DescribeInstancesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -487,7 +487,7 @@ pub struct DescribeKeyPairsRequest {
 }
 
 impl Decode for DescribeKeyPairsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -515,7 +515,7 @@ pub struct DescribeNetworkInterfacesRequest {
 }
 
 impl Decode for DescribeNetworkInterfacesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -542,7 +542,7 @@ pub struct DescribeRegionsRequest {
 }
 
 impl Decode for DescribeRegionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -568,7 +568,7 @@ pub struct DescribeSecurityGroupRulesRequest {
 }
 
 impl Decode for DescribeSecurityGroupRulesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -596,7 +596,7 @@ pub struct DescribeSecurityGroupsRequest {
 }
 
 impl Decode for DescribeSecurityGroupsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -624,7 +624,7 @@ pub struct DescribeSubnetsRequest {
 }
 
 impl Decode for DescribeSubnetsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -650,7 +650,7 @@ pub struct DescribeTagsRequest {
 }
 
 impl Decode for DescribeTagsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -677,7 +677,7 @@ pub struct DescribeVolumesRequest {
 }
 
 impl Decode for DescribeVolumesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -705,7 +705,7 @@ pub struct DescribeVpcsRequest {
 }
 
 impl Decode for DescribeVpcsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -729,7 +729,7 @@ pub struct EbsInstanceBlockDeviceSpecification {
 }
 
 impl Decode for EbsInstanceBlockDeviceSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -749,7 +749,7 @@ pub struct ElasticGpuSpecification {
 }
 
 impl Decode for ElasticGpuSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -770,7 +770,7 @@ pub struct ElasticInferenceAccelerator {
 }
 
 impl Decode for ElasticInferenceAccelerator {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -792,7 +792,7 @@ pub struct EnaSrdSpecificationRequest {
 }
 
 impl Decode for EnaSrdSpecificationRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -812,7 +812,7 @@ pub struct EnaSrdUdpSpecificationRequest {
 }
 
 impl Decode for EnaSrdUdpSpecificationRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -831,7 +831,7 @@ pub struct EnclaveOptionsRequest {
 }
 
 impl Decode for EnclaveOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -851,7 +851,7 @@ pub struct Filter {
 }
 
 impl Decode for Filter {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -873,7 +873,7 @@ pub struct GetConsoleOutputRequest {
 }
 
 impl Decode for GetConsoleOutputRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -895,7 +895,7 @@ pub struct HibernationOptionsRequest {
 }
 
 impl Decode for HibernationOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -915,7 +915,7 @@ pub struct IamInstanceProfileSpecification {
 }
 
 impl Decode for IamInstanceProfileSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -938,7 +938,7 @@ pub struct ImportKeyPairRequest {
 }
 
 impl Decode for ImportKeyPairRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -965,7 +965,7 @@ pub struct InstanceBlockDeviceMappingSpecification {
 }
 
 impl Decode for InstanceBlockDeviceMappingSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -987,7 +987,7 @@ pub struct InstanceMaintenanceOptionsRequest {
 }
 
 impl Decode for InstanceMaintenanceOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1007,7 +1007,7 @@ pub struct InstanceMarketOptionsRequest {
 }
 
 impl Decode for InstanceMarketOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1031,7 +1031,7 @@ pub struct InstanceMetadataOptionsRequest {
 }
 
 impl Decode for InstanceMetadataOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1076,7 +1076,7 @@ pub struct InstanceNetworkInterfaceSpecification {
 }
 
 impl Decode for InstanceNetworkInterfaceSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1117,7 +1117,7 @@ pub struct InstanceNetworkPerformanceOptionsRequest {
 }
 
 impl Decode for InstanceNetworkPerformanceOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1136,7 +1136,7 @@ pub struct InstanceSecondaryInterfacePrivateIpAddressRequest {
 }
 
 impl Decode for InstanceSecondaryInterfacePrivateIpAddressRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1162,7 +1162,7 @@ pub struct InstanceSecondaryInterfaceSpecificationRequest {
 }
 
 impl Decode for InstanceSecondaryInterfaceSpecificationRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1187,7 +1187,7 @@ pub struct Ipv4PrefixSpecificationRequest {
 }
 
 impl Decode for Ipv4PrefixSpecificationRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1206,7 +1206,7 @@ pub struct Ipv6PrefixSpecificationRequest {
 }
 
 impl Decode for Ipv6PrefixSpecificationRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1227,7 +1227,7 @@ pub struct LaunchTemplateSpecification {
 }
 
 impl Decode for LaunchTemplateSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1248,7 +1248,7 @@ pub struct LicenseConfigurationRequest {
 }
 
 impl Decode for LicenseConfigurationRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1283,7 +1283,7 @@ pub struct ModifyInstanceAttributeRequest {
 }
 
 impl Decode for ModifyInstanceAttributeRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1325,7 +1325,7 @@ pub struct ModifyInstanceMetadataOptionsRequest {
 }
 
 impl Decode for ModifyInstanceMetadataOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1351,7 +1351,7 @@ pub struct OperatorRequest {
 }
 
 impl Decode for OperatorRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1372,7 +1372,7 @@ pub struct PrivateDnsNameOptionsRequest {
 }
 
 impl Decode for PrivateDnsNameOptionsRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1394,7 +1394,7 @@ pub struct PrivateIpAddressSpecification {
 }
 
 impl Decode for PrivateIpAddressSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1415,7 +1415,7 @@ pub struct RebootInstancesRequest {
 }
 
 impl Decode for RebootInstancesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1446,7 +1446,7 @@ pub struct RevokeSecurityGroupIngressRequest {
 }
 
 impl Decode for RevokeSecurityGroupIngressRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1475,7 +1475,7 @@ pub struct RunInstancesMonitoringEnabled {
 }
 
 impl Decode for RunInstancesMonitoringEnabled {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1538,7 +1538,7 @@ pub struct RunInstancesRequest {
 }
 
 impl Decode for RunInstancesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1608,7 +1608,7 @@ pub struct SpotMarketOptions {
 }
 
 impl Decode for SpotMarketOptions {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1635,7 +1635,7 @@ pub struct StartInstancesRequest {
 }
 
 impl Decode for StartInstancesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1661,7 +1661,7 @@ pub struct StopInstancesRequest {
 }
 
 impl Decode for StopInstancesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1686,7 +1686,7 @@ pub struct TagSpecification {
 }
 
 impl Decode for TagSpecification {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -1709,7 +1709,7 @@ pub struct TerminateInstancesRequest {
 }
 
 impl Decode for TerminateInstancesRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {

@@ -16,7 +16,7 @@ pub struct AttributeBooleanValue {
 }
 
 impl Decode for AttributeBooleanValue {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -41,7 +41,7 @@ pub struct AttributeValue {
 }
 
 impl Decode for AttributeValue {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -69,7 +69,7 @@ pub struct BlockDeviceMapping {
 }
 
 impl Decode for BlockDeviceMapping {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -112,7 +112,7 @@ pub struct EbsBlockDevice {
 }
 
 impl Decode for EbsBlockDevice {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -162,7 +162,7 @@ pub struct InstanceIpv6Address {
 }
 
 impl Decode for InstanceIpv6Address {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -195,7 +195,7 @@ pub struct IpPermission {
 }
 
 impl Decode for IpPermission {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -233,7 +233,7 @@ pub struct IpRange {
 }
 
 impl Decode for IpRange {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -261,7 +261,7 @@ pub struct Ipv6Range {
 }
 
 impl Decode for Ipv6Range {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -297,7 +297,7 @@ pub struct Placement {
 }
 
 impl Decode for Placement {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -341,7 +341,7 @@ pub struct PrefixListId {
 }
 
 impl Decode for PrefixListId {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -369,7 +369,7 @@ pub struct Tag {
 }
 
 impl Decode for Tag {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
@@ -402,7 +402,7 @@ pub struct UserIdGroupPair {
 }
 
 impl Decode for UserIdGroupPair {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {

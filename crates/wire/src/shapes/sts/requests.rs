@@ -12,7 +12,7 @@ use crate::params::Node;
 pub struct GetCallerIdentityRequest {}
 
 impl Decode for GetCallerIdentityRequest {
-    fn decode(node: Node<'_>, cx: &mut Context) -> Self {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
         node.members().for_each(|m| cx.unknown(m));
         Self::default()
     }
