@@ -23,6 +23,7 @@ pub mod page;
 pub mod rules;
 pub mod scope;
 pub mod security_group;
+pub mod security_group_rule;
 pub mod subnet;
 pub mod tag;
 pub mod time;
