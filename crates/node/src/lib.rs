@@ -2,10 +2,13 @@
 //! one contract test that all of them pass.
 
 pub mod directory;
+mod durable;
 pub mod hypervisor;
 pub mod image;
 pub mod metadata;
 pub mod network;
+#[cfg(test)]
+mod test_kit;
 pub mod volume;
 
 /// What a driver could not do, with its whole chain of causes. For the log; a tenant never sees it.

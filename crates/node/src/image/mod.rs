@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod contract;
 pub mod fake;
+pub mod store;
 
 use crate::Result;
 use async_trait::async_trait;

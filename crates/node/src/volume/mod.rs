@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod contract;
 pub mod fake;
+pub(crate) mod header;
+pub mod qcow2;
 
 use crate::Result;
 use async_trait::async_trait;

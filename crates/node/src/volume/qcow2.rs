@@ -1,0 +1,245 @@
+//! Volumes as qcow2 files, copied on write from their image.
+
+use super::header::{self, Header};
+use super::{Files, Volumes};
+use crate::Result;
+use crate::durable;
+use crate::image::Images;
+use anyhow::{Context as _, bail, ensure};
+use async_trait::async_trait;
+use model::ids::VolumeId;
+use model::volume::Source;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// The most files a disk may be a chain of. An image has no backing file, so that today's chains have at most 2.
+const CHAIN_FILES_MAX: usize = 16;
+
+/// The driver: a directory with `<volume>.qcow2` files, which only root can open.
+///
+/// A file appears under its name only once it is whole and on the disk. Its backing file is named relative to the directory, so that
+/// the data directory can be moved.
+pub struct Qcow2Volumes {
+    directory: PathBuf,
+    images: Arc<dyn Images>,
+}
+
+impl Qcow2Volumes {
+    /// Opens the directory, making it if need be, and deletes what an interrupted call left there.
+    ///
+    /// # Errors
+    /// If the directory can't be made or read.
+    pub fn open(directory: &Path, images: Arc<dyn Images>) -> Result<Self> {
+        let directory = std::path::absolute(directory).with_context(|| format!("{}", directory.display()))?;
+        durable::directory_open(&directory)?;
+        Ok(Self { directory, images })
+    }
+
+    fn path(&self, id: &VolumeId) -> PathBuf {
+        self.directory.join(format!("{id}.qcow2"))
+    }
+}
+
+#[async_trait]
+impl Volumes for Qcow2Volumes {
+    async fn list(&self) -> Result<Vec<VolumeId>> {
+        let directory = self.directory.clone();
+        durable::blocking(move || {
+            let names = durable::names(&directory)?;
+            Ok(names.iter().filter_map(|name| name.strip_suffix(".qcow2")?.parse().ok()).collect())
+        })
+        .await
+    }
+
+    async fn ensure(&self, id: &VolumeId, size_bytes: u64, source: &Source) -> Result<()> {
+        let path = self.path(id);
+        if tokio::fs::try_exists(&path).await.with_context(|| format!("{}", path.display()))? {
+            return Ok(());
+        }
+        let base = match source {
+            Source::Blank => None,
+            Source::Image(image) => Some(self.images.files(image).await.with_context(|| format!("volume {id}"))?.disk),
+        };
+        durable::blocking(move || create(&path, size_bytes, base.as_deref())).await.with_context(|| format!("making volume {id}"))
+    }
+
+    async fn remove(&self, id: &VolumeId) -> Result<()> {
+        let path = self.path(id);
+        durable::blocking(move || durable::file_remove(&path)).await.with_context(|| format!("deleting volume {id}"))
+    }
+
+    async fn files(&self, id: &VolumeId) -> Result<Files> {
+        let top = self.path(id);
+        durable::blocking(move || Ok(Files { backing: backing_chain(&top)?, top })).await.with_context(|| format!("volume {id}"))
+    }
+}
+
+/// Makes a volume's file. If another call was faster, its file stays.
+fn create(path: &Path, size_bytes: u64, base: Option<&Path>) -> Result<()> {
+    let directory = path.parent().context("a volume's path without a directory")?;
+    let backing = match base {
+        None => None,
+        Some(base) => {
+            let file = File::open(base).with_context(|| format!("{}", base.display()))?;
+            let image_bytes = Header::read(&file).with_context(|| format!("{}", base.display()))?.size_bytes;
+            ensure!(image_bytes <= size_bytes, "{size_bytes} bytes are less than the {image_bytes} bytes of the image");
+            let relative = relative_to(directory, base).unwrap_or_else(|| base.to_owned());
+            Some(relative.into_os_string().into_string().ok().context("the image's path isn't UTF-8")?)
+        }
+    };
+    durable::file_create(path, |file| header::write_empty(file, size_bytes, backing.as_deref()))
+}
+
+/// The way from a directory to a file, both absolute and without `..`.
+fn relative_to(directory: &Path, file: &Path) -> Option<PathBuf> {
+    if !directory.is_absolute() || !file.is_absolute() {
+        return None;
+    }
+    let common = directory.components().zip(file.components()).take_while(|(a, b)| a == b).count();
+    let up = directory.components().skip(common).map(|_| Component::ParentDir);
+    Some(up.chain(file.components().skip(common)).collect())
+}
+
+/// The files below `top`, the nearest first.
+fn backing_chain(top: &Path) -> Result<Vec<PathBuf>> {
+    let mut chain = Vec::new();
+    let mut current = top.to_owned();
+    loop {
+        let file = match File::open(&current) {
+            Err(error) if error.kind() == ErrorKind::NotFound && chain.is_empty() => bail!("there is no {}", current.display()),
+            opened => opened.with_context(|| format!("{}", current.display()))?,
+        };
+        let Some(backing) = Header::read(&file).with_context(|| format!("{}", current.display()))?.backing else {
+            return Ok(chain);
+        };
+        ensure!(chain.len() < CHAIN_FILES_MAX, "{} is a chain of more than {CHAIN_FILES_MAX} files", top.display());
+        let directory = current.parent().unwrap_or(Path::new("/"));
+        current = directory.join(backing).canonicalize().with_context(|| format!("the backing file of {}", current.display()))?;
+        chain.push(current.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::image::store::ImageStore;
+    use crate::test_kit::{qemu_img, scratch, stage_image};
+    use crate::volume::contract::{self, image_id, volume_id};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    const GIB: u64 = 1 << 30;
+
+    async fn with_image(root: &Path) -> Arc<dyn Images> {
+        let images = Arc::new(ImageStore::open(&root.join("images")).unwrap());
+        images.adopt(&image_id(1), &stage_image(root, 1)).await.unwrap();
+        images
+    }
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        let root = scratch();
+        let images = with_image(root.path()).await;
+        contract::check(&|| Arc::new(Qcow2Volumes::open(&root.path().join("volumes"), images.clone()).unwrap()), &image_id(1)).await;
+    }
+
+    /// QEMU's own judgement, at sizes where the tables change shape.
+    #[tokio::test]
+    async fn qemu_takes_what_is_written() {
+        let root = scratch();
+        let volumes = Qcow2Volumes::open(&root.path().join("volumes"), with_image(root.path()).await).unwrap();
+        let sizes = [512, 512 << 20, (512 << 20) + 512, GIB, 4097 * GIB, 16384 * GIB, SIZE_LARGEST];
+        for (n, size) in (1..).zip(sizes) {
+            volumes.ensure(&volume_id(n), size, &Source::Blank).await.unwrap();
+            let top = volumes.files(&volume_id(n)).await.unwrap().top;
+            assert!(qemu_img(&["check", "-f", "qcow2", top.to_str().unwrap()]).contains("No errors were found"), "{size}");
+            assert!(qemu_img(&["info", top.to_str().unwrap()]).contains(&format!("({size} bytes)")), "{size}");
+        }
+        let root_volume = volume_id(100);
+        volumes.ensure(&root_volume, 8 * GIB, &Source::Image(image_id(1))).await.unwrap();
+        let files = volumes.files(&root_volume).await.unwrap();
+        let info = qemu_img(&["info", "--backing-chain", files.top.to_str().unwrap()]);
+        assert!(info.contains("backing file: ../images/ami-00000000000000001/disk.qcow2"), "{info}");
+        assert!(info.contains("backing file format: qcow2"), "{info}");
+        // The image's content shows through, and stays when the volume is written to.
+        let written = qemu_io(&files.top, &["read -P 0x5a 0 64k", "read -P 0 6G 64k", "write -P 0x77 0 4k", "read -P 0x77 0 4k"]);
+        assert_eq!(written.matches("Pattern verification failed").count(), 0, "{written}");
+        assert!(qemu_io(&files.backing[0], &["read -P 0x5a 0 64k"]).contains("read 65536/65536"));
+        assert!(qemu_img(&["check", files.top.to_str().unwrap()]).contains("No errors were found"));
+    }
+
+    const SIZE_LARGEST: u64 = header::SIZE_BYTES_MAX;
+
+    fn qemu_io(path: &Path, commands: &[&str]) -> String {
+        let mut command = std::process::Command::new("qemu-io");
+        command.args(["-f", "qcow2"]);
+        for text in commands {
+            command.args(["-c", text]);
+        }
+        let output = command.arg(path).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[tokio::test]
+    async fn is_small_private_and_copies_nothing() {
+        let root = scratch();
+        let volumes = Qcow2Volumes::open(&root.path().join("volumes"), with_image(root.path()).await).unwrap();
+        volumes.ensure(&volume_id(1), 8 * GIB, &Source::Image(image_id(1))).await.unwrap();
+        let metadata = std::fs::metadata(volumes.files(&volume_id(1)).await.unwrap().top).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        assert!(metadata.blocks() * 512 <= 64 * 1024, "{} blocks", metadata.blocks());
+    }
+
+    #[tokio::test]
+    async fn what_an_interrupted_call_left_goes_at_the_next_start() {
+        let root = scratch();
+        let (directory, images) = (root.path().join("volumes"), with_image(root.path()).await);
+        let volumes = Qcow2Volumes::open(&directory, images.clone()).unwrap();
+        volumes.ensure(&volume_id(1), GIB, &Source::Blank).await.unwrap();
+        std::fs::write(directory.join(".vol-00000000000000002.qcow2.7.tmp"), b"half").unwrap();
+        let volumes = Qcow2Volumes::open(&directory, images).unwrap();
+        assert_eq!(volumes.list().await.unwrap(), [volume_id(1)]);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_size_below_the_image_is_refused() {
+        let root = scratch();
+        let volumes = Qcow2Volumes::open(&root.path().join("volumes"), with_image(root.path()).await).unwrap();
+        let error = volumes.ensure(&volume_id(1), 1 << 20, &Source::Image(image_id(1))).await.unwrap_err();
+        assert!(format!("{error:#}").contains("are less than"), "{error:#}");
+        assert_eq!(volumes.list().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn the_data_directory_can_be_moved() {
+        let root = scratch();
+        let before = root.path().join("before");
+        std::fs::create_dir(&before).unwrap();
+        let volumes = Qcow2Volumes::open(&before.join("volumes"), with_image(&before).await).unwrap();
+        volumes.ensure(&volume_id(1), GIB, &Source::Image(image_id(1))).await.unwrap();
+        let after = root.path().join("after");
+        std::fs::rename(&before, &after).unwrap();
+        let images = Arc::new(ImageStore::open(&after.join("images")).unwrap());
+        let volumes = Qcow2Volumes::open(&after.join("volumes"), images.clone()).unwrap();
+        let disk = images.files(&image_id(1)).await.unwrap().disk;
+        assert_eq!(volumes.files(&volume_id(1)).await.unwrap().backing, [disk]);
+    }
+
+    /// A full disk: the error says so, and nothing is left.
+    #[test]
+    fn a_full_disk_is_named() {
+        let root = scratch();
+        crate::test_kit::on_a_tiny_disk(root.path(), "64k", || async {
+            let images = Arc::new(crate::image::fake::FakeImages::new(crate::image::fake::FakeImageHost::default()));
+            let volumes = Qcow2Volumes::open(&root.path().join("volumes"), images).unwrap();
+            std::fs::write(root.path().join("volumes/fill"), vec![1; 56 * 1024]).unwrap();
+            let error = volumes.ensure(&volume_id(1), GIB, &Source::Blank).await.unwrap_err();
+            assert!(format!("{error:#}").contains("is full"), "{error:#}");
+            assert_eq!(std::fs::read_dir(root.path().join("volumes")).unwrap().count(), 1);
+        });
+    }
+}
