@@ -1,4 +1,13 @@
 //! The API: one gate, and behind it one place an action.
 
+mod action;
 pub mod bootstrap;
+mod cloud;
+mod ec2;
+mod gate;
+pub mod operator;
 pub mod ports;
+mod sts;
+
+pub use cloud::Cloud;
+pub use gate::{Gate, actions};

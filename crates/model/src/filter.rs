@@ -18,12 +18,12 @@ pub type Field<T> = (&'static str, Values<T>);
 
 /// The filters of a call, checked.
 #[derive(Debug)]
-pub struct Filters<T: 'static> {
+pub struct Filters<T> {
     tests: Vec<(Subject<T>, Vec<Pattern>)>,
 }
 
 #[derive(Debug)]
-enum Subject<T: 'static> {
+enum Subject<T> {
     Field(Values<T>),
     /// `tag:KEY`.
     Tag(String),

@@ -6,6 +6,9 @@ use crate::tag::Tags;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// The type of an image's root volume, unless a launch says otherwise.
+pub const ROOT_VOLUME_TYPE: &str = "gp3";
+
 /// How an instance of the image starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Boot {

@@ -1,0 +1,15 @@
+//! What a cloud is made of, as its operator configured it.
+
+use ipnet::Ipv4Net;
+use model::capacity::{Host, Overcommit};
+
+/// The host, what may be promised on it, and the addresses to give out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cloud {
+    /// What the host has.
+    pub host: Host,
+    /// How much more of it may be promised.
+    pub overcommit: Overcommit,
+    /// Where public addresses come from.
+    pub public_pool: Ipv4Net,
+}

@@ -1,0 +1,160 @@
+//! DescribeInstances and DescribeInstanceStatus.
+
+use super::filter;
+use super::show::{self, Row, bool_text, text};
+use crate::action::{Call, Read};
+use crate::ec2::common::{INSTANCE, Paging, filters, invalid_combination};
+use model::filter::Field;
+use model::instance::{Instance, State};
+use std::sync::Arc;
+use store::View;
+use wire::ApiError;
+use wire::shapes::ec2 as shapes;
+
+/// `MaxResults` of both actions.
+const PAGE_LEAST: i32 = 5;
+const PAGE_MOST: i32 = 1000;
+
+pub(super) struct DescribeInstances;
+
+impl Read for DescribeInstances {
+    const SERVICE: &'static str = "ec2";
+    const NAME: &'static str = "DescribeInstances";
+    type Input = shapes::DescribeInstancesRequest;
+    type Output = shapes::DescribeInstancesResult;
+
+    fn run(call: &Call, view: View<'_>, input: Self::Input) -> Result<Self::Output, ApiError> {
+        let named = input.instance_ids.as_deref().unwrap_or_default();
+        if !named.is_empty() && input.max_results.is_some() {
+            return Err(invalid_combination("The parameter instancesSet cannot be used with the parameter maxResults"));
+        }
+        let paging = Paging::new(call, input.max_results, input.next_token.as_deref(), PAGE_LEAST, PAGE_MOST)?;
+        let filters = filters(input.filters.as_ref(), filter::fields(), true)?;
+        let mut rows: Vec<Row<'_>> = chosen(view, named)?.into_iter().map(|instance| Row { view, instance }).collect();
+        rows.retain(|r| filters.matches(r, &r.instance.tags));
+        // Instances of one call stand together, in their order.
+        rows.sort_by(|a, b| {
+            let key = |r: &Row<'_>| (r.instance.launch_index, r.instance.id.clone());
+            a.instance.reservation_id.cmp(&b.instance.reservation_id).then_with(|| key(a).cmp(&key(b)))
+        });
+        let (page, next_token) = paging.cut(rows, key);
+        let mut reservations: Vec<shapes::Reservation> = Vec::new();
+        for together in page.chunk_by(|a, b| a.instance.reservation_id == b.instance.reservation_id) {
+            let id = &together[0].instance.reservation_id;
+            let instances = together.iter().map(Row::show).collect();
+            reservations.push(show::reservation(view.scope().account.as_str(), id, instances));
+        }
+        Ok(shapes::DescribeInstancesResult { next_token, reservations: Some(reservations) })
+    }
+}
+
+/// The order of the list as text, which never changes while an instance lives.
+fn key(row: &Row<'_>) -> String {
+    let i = row.instance;
+    format!("{} {:010} {}", i.reservation_id, i.launch_index, i.id)
+}
+
+/// The instances that a call names, or all.
+fn chosen<'a>(view: View<'a>, named: &[String]) -> Result<Vec<&'a Instance>, ApiError> {
+    if named.is_empty() {
+        return Ok(view.list::<Instance>().map(|i| &**i).collect());
+    }
+    INSTANCE.find_all(named, |id| view.get::<Instance>(id).map(|i: &'a Arc<Instance>| &**i))
+}
+
+pub(super) struct DescribeInstanceStatus;
+
+impl Read for DescribeInstanceStatus {
+    const SERVICE: &'static str = "ec2";
+    const NAME: &'static str = "DescribeInstanceStatus";
+    type Input = shapes::DescribeInstanceStatusRequest;
+    type Output = shapes::DescribeInstanceStatusResult;
+
+    fn run(call: &Call, view: View<'_>, input: Self::Input) -> Result<Self::Output, ApiError> {
+        let named = input.instance_ids.as_deref().unwrap_or_default();
+        if !named.is_empty() && input.max_results.is_some() {
+            return Err(invalid_combination("The parameter instancesSet cannot be used with the parameter maxResults"));
+        }
+        let paging = Paging::new(call, input.max_results, input.next_token.as_deref(), PAGE_LEAST, PAGE_MOST)?;
+        let filters = filters(input.filters.as_ref(), status_fields(), false)?;
+        let all = input.include_all_instances.unwrap_or_default();
+        let rows = chosen(view, named)?.into_iter().map(|instance| Row { view, instance });
+        let rows = rows.filter(|r| all || r.instance.state == State::Running);
+        let mut rows: Vec<Row<'_>> = rows.filter(|r| filters.matches(r, &r.instance.tags)).collect();
+        rows.sort_by(|a, b| a.instance.id.cmp(&b.instance.id));
+        let (page, next_token) = paging.cut(rows, |r| r.instance.id.to_string());
+        let instance_statuses = page.iter().map(status).collect();
+        Ok(shapes::DescribeInstanceStatusResult { next_token, instance_statuses: Some(instance_statuses) })
+    }
+}
+
+fn status_fields<'a>() -> &'a [Field<Row<'a>>] {
+    fn none(_: &Row<'_>, _: &mut dyn FnMut(&str)) {}
+    &[
+        ("attached-ebs-status.status", |r, is| is(Health::of(r.instance).host.0)),
+        ("availability-zone", |r, is| is(&r.instance.zone)),
+        ("availability-zone-id", |r, is| r.region().zone_id(&r.instance.zone).iter().for_each(|id| is(id))),
+        ("event.code", none),
+        ("event.description", none),
+        ("event.instance-event-id", none),
+        ("event.not-after", none),
+        ("event.not-before", none),
+        ("event.not-before-deadline", none),
+        ("instance-state-code", |r, is| is(&r.instance.state.code().to_string())),
+        ("instance-state-name", |r, is| is(r.instance.state.name())),
+        ("instance-status.reachability", |r, is| Health::of(r.instance).guest.1.iter().for_each(|s| is(s))),
+        ("instance-status.status", |r, is| is(Health::of(r.instance).guest.0)),
+        ("operator.managed", |_, is| is(bool_text(false))),
+        ("operator.principal", none),
+        ("system-status.reachability", |r, is| Health::of(r.instance).host.1.iter().for_each(|s| is(s))),
+        ("system-status.status", |r, is| is(Health::of(r.instance).host.0)),
+    ]
+}
+
+/// The two checks, each as its status and the result of its one test.
+struct Health {
+    guest: (&'static str, Option<&'static str>),
+    host: (&'static str, Option<&'static str>),
+}
+
+impl Health {
+    /// A running instance is known to run, since the loop saw so; one that runs with a reason is stopped by its disk.
+    fn of(instance: &Instance) -> Self {
+        let ok = ("ok", Some("passed"));
+        match (&instance.state, &instance.state_reason) {
+            (State::Running, None) => Self { guest: ok, host: ok },
+            (State::Running, Some(_)) => Self { guest: ("impaired", Some("failed")), host: ok },
+            (State::Pending | State::Stopping(_) | State::Stopped | State::ShuttingDown(_) | State::Terminated { .. }, _) => {
+                let none = ("not-applicable", None);
+                Self { guest: none, host: none }
+            }
+        }
+    }
+}
+
+fn status(row: &Row<'_>) -> shapes::InstanceStatus {
+    let health = Health::of(row.instance);
+    let summary = |(status, test): (&str, Option<&str>)| shapes::InstanceStatusSummary {
+        details: test.map(|t| {
+            vec![shapes::InstanceStatusDetails { name: Some("reachability".into()), status: Some(t.into()), ..Default::default() }]
+        }),
+        status: Some(status.into()),
+    };
+    let (ebs, ebs_test) = health.host;
+    shapes::InstanceStatus {
+        availability_zone: Some(row.instance.zone.clone()),
+        availability_zone_id: row.region().zone_id(&row.instance.zone),
+        instance_id: text(&row.instance.id),
+        instance_state: Some(show::state(&row.instance.state)),
+        instance_status: Some(summary(health.guest)),
+        system_status: Some(summary(health.host)),
+        attached_ebs_status: Some(shapes::EbsStatusSummary {
+            details: ebs_test.map(|t| {
+                vec![shapes::EbsStatusDetails { name: Some("reachability".into()), status: Some(t.into()), ..Default::default() }]
+            }),
+            status: Some(ebs.into()),
+        }),
+        operator: Some(shapes::OperatorResponse { managed: Some(false), ..Default::default() }),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,159 @@
+//! Golden exchanges: what is asked and what is answered, in `testdata/<service>/<Action>/<case>.http`. Each case runs through the gate
+//! with signed requests, on a cloud of its own with a fixed clock and fixed chance; every reply of all cases is then checked against
+//! AWS's model by botocore (`tests/clients/check_shapes.py`).
+//!
+//! `UPDATE_GOLDEN=1` writes the replies that came into the files: read the difference before you commit it. It adds no case, and
+//! the coverage test counts cases.
+
+#![allow(clippy::unwrap_used)]
+
+mod case;
+mod names;
+mod world;
+
+use case::{Case, Step};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use world::World;
+
+fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+/// Every case, by its path under `testdata`.
+fn cases() -> BTreeMap<String, PathBuf> {
+    let mut cases = BTreeMap::new();
+    let mut folders = vec![testdata()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "http") {
+                cases.insert(path.strip_prefix(testdata()).unwrap().display().to_string(), path);
+            }
+        }
+    }
+    cases
+}
+
+/// Goal: every exchange is answered as it was written down, and every reply is one that AWS's model allows.
+#[tokio::test]
+async fn exchanges() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut replies = tempfile::NamedTempFile::new().unwrap();
+    let (mut different, mut count) = (Vec::new(), 0);
+    for (name, path) in cases() {
+        let written = std::fs::read_to_string(&path).unwrap();
+        let case = Case::parse(&written).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (came, shapes) = World::new().await.play(&case, &name).await;
+        count += shapes.len();
+        for line in shapes {
+            writeln!(replies, "{line}").unwrap();
+        }
+        let came = came.to_string();
+        if came != written && update {
+            std::fs::write(&path, &came).unwrap();
+        } else if came != written {
+            different.push(format!("{name}:\n{}", difference(&written, &came)));
+        }
+    }
+    assert!(count > 0, "there are no cases");
+    check_shapes(replies.path());
+    assert!(different.is_empty(), "{} cases differ\n{}", different.len(), different.join("\n"));
+}
+
+fn check_shapes(replies: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/check_shapes.py");
+    let output = std::process::Command::new("python3").arg(script).arg(replies).output().expect("python3 with botocore is installed");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+}
+
+/// The lines around the first that differ.
+fn difference(written: &str, came: &str) -> String {
+    let (written, came): (Vec<&str>, Vec<&str>) = (written.lines().collect(), came.lines().collect());
+    let at = written.iter().zip(&came).position(|(w, c)| w != c).unwrap_or(written.len().min(came.len()));
+    let part = |lines: &[&str], sign: &str| {
+        let lines = lines.iter().enumerate().skip(at.saturating_sub(2)).take(6);
+        lines.map(|(n, l)| format!("  {sign}{:4} {l}\n", n + 1)).collect::<String>()
+    };
+    format!("{}{}", part(&written, "-"), part(&came, "+"))
+}
+
+/// Goal: no action is without a case of success, nor without one that names what another tenant owns (or a file
+/// `no-foreign-ids.txt` with the reason why its parameters name nothing).
+#[test]
+fn every_action_has_its_cases() {
+    let (mut succeeded, mut foreign) = (BTreeSet::new(), BTreeSet::new());
+    for (name, path) in cases() {
+        let case = Case::parse(&std::fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let mut parts = name.split('/').map(str::to_owned);
+        let action = (parts.next().unwrap(), parts.next().unwrap());
+        let mut bob = false;
+        for step in &case.steps {
+            match step {
+                Step::Do(order) => bob = if let Some(who) = order.strip_prefix("as ") { who.starts_with("bob") } else { bob },
+                Step::Call(call) if call.action == action.1 && call.status == 200 => _ = succeeded.insert(action.clone()),
+                Step::Call(call) if call.action == action.1 && bob && call.parameters.iter().any(|(_, v)| v.contains("-#")) => {
+                    foreign.insert(action.clone());
+                }
+                Step::Call(_) | Step::Comment(_) => {}
+            }
+        }
+    }
+    let missing: Vec<String> = api::actions()
+        .map(|(service, name)| (service.to_owned(), name.to_owned()))
+        .filter_map(|action| {
+            let folder = testdata().join(&action.0).join(&action.1);
+            let excused = std::fs::read_to_string(folder.join("no-foreign-ids.txt")).is_ok_and(|reason| reason.trim().len() > 10);
+            let lacks = [
+                (!succeeded.contains(&action)).then_some("success"),
+                (!excused && !foreign.contains(&action)).then_some("another tenant's id"),
+            ];
+            let lacks: Vec<&str> = lacks.into_iter().flatten().collect();
+            (!lacks.is_empty()).then(|| format!("{}:{} lacks {}", action.0, action.1, lacks.join(" and ")))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// Goal: without a signature, with a wrong one, and with an unknown key no action runs at all.
+#[tokio::test]
+async fn no_action_runs_without_a_good_signature() {
+    let world = World::new().await;
+    for (service, action) in api::actions() {
+        world.refuses(service, action).await;
+    }
+}
+
+/// Goal: a list read page by page shows each instance once, also when others come and go between; a token is good only for the
+/// call it was given out by.
+#[tokio::test]
+async fn pages() {
+    let world = World::new().await;
+    let launch = [("ImageId", "ami-00000000000000001"), ("InstanceType", "t3.nano"), ("MinCount", "6"), ("MaxCount", "6")];
+    assert_eq!(world.ec2("RunInstances", &launch).await.0, 200);
+    let first_six = instances(&world.ec2("DescribeInstances", &[]).await.1);
+    let (status, page) = world.ec2("DescribeInstances", &[("MaxResults", "5")]).await;
+    let token = between(&page, "<nextToken>", "</nextToken>").expect("there is a sixth").to_owned();
+    assert_eq!((status, instances(&page).len()), (200, 5));
+    let launch = [("ImageId", "ami-00000000000000001"), ("InstanceType", "t3.nano"), ("MinCount", "1"), ("MaxCount", "1")];
+    assert_eq!(world.ec2("RunInstances", &launch).await.0, 200);
+    let (_, rest) = world.ec2("DescribeInstances", &[("MaxResults", "5"), ("NextToken", &token)]).await;
+    assert!(!rest.contains("<nextToken>"));
+    let mut shown = instances(&page);
+    shown.extend(instances(&rest));
+    assert!(first_six.iter().all(|id| shown.iter().filter(|s| *s == id).count() == 1), "{first_six:?} {shown:?}");
+    let filtered = [("NextToken", token.as_str()), ("Filter.1.Name", "instance-type"), ("Filter.1.Value.1", "t3.nano")];
+    assert!(world.ec2("DescribeInstances", &filtered).await.1.contains("<Code>InvalidNextToken</Code>"));
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    text.split_once(start)?.1.split_once(end).map(|(inner, _)| inner)
+}
+
+fn instances(xml: &str) -> Vec<String> {
+    xml.split("<instanceId>").skip(1).filter_map(|rest| rest.split_once('<')).map(|(id, _)| id.to_owned()).collect()
+}
