@@ -31,8 +31,8 @@ pub(crate) struct Call {
     pub(crate) cloud: Arc<Cloud>,
     /// Only whether it would succeed is asked.
     pub(crate) dry_run: bool,
-    /// `ec2:RunInstances`.
-    pub(crate) action: &'static str,
+    /// `ec2:RunInstances`, as policies and the audit trail name it.
+    pub(crate) action: Arc<str>,
     /// See [`Call::fingerprint`].
     pub(crate) fingerprint: String,
 }
@@ -120,7 +120,7 @@ impl Desk {
             if call.dry_run {
                 return Err(dry_run());
             }
-            tx.audit(call.now, call.action, &call.request_id, None);
+            tx.audit(call.now, &call.action, &call.request_id, None);
             Ok(done)
         });
         written.await.map_err(|e| internal(&e))?
@@ -149,7 +149,7 @@ fn dry_run() -> ApiError {
 pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> ApiError {
     let causes = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ");
     tracing::error!(error = causes, "a call failed");
-    ApiError::new("InternalError", "An internal error has occurred")
+    ApiError::internal()
 }
 
 /// What the documents promise each other was not so.

@@ -189,7 +189,11 @@ mod tests {
         let (_dir, store) = store().await;
         let scope = Scope { account: "111122223333".parse().unwrap(), region: "eu-west-1".parse().unwrap() };
         for _ in 0..2 {
-            store.write_account(&scope, |tx| Ok::<_, ()>(default_vpc_ensure(tx, &mut rng()))).await.unwrap().unwrap();
+            let made = store.write_account(&scope, |tx| {
+                default_vpc_ensure(tx, &mut rng());
+                Ok::<_, ()>(())
+            });
+            made.await.unwrap().unwrap();
         }
         let snapshot = store.snapshot();
         let view = snapshot.of(&scope);

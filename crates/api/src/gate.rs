@@ -1,274 +1,299 @@
-//! The one way in: whatever is asked passes here, and nothing runs that wasn't allowed here.
+//! The gate: the one way in. What isn't allowed here, by name, doesn't happen.
 //!
-//! In this order: which service is claimed (for the words of a refusal), the signature, the operation's name, the region and account, the
-//! permission, the action. What may not be told to the caller goes to the log.
+//! In this order: the request's protocol, its signature, the account and region it is for, whether AWS has the operation and whether
+//! it is built, whether the caller may do it, its parameters; then it runs and its reply is encoded. What changes something is
+//! audited, together with the change; what was refused is audited, too.
 
 use crate::action::{Answering, Call, Desk, Entry, internal};
 use crate::cloud::Cloud;
 use crate::ports::Ports;
+use crate::{ec2, sts};
 use bytes::Bytes;
-use http::{Request, Response};
-use model::scope::{Region, Scope};
-use model::time::Clock;
+use http::{Response, StatusCode};
+use model::scope::{AccountId, Region, Scope};
+use model::time::{Clock, Timestamp};
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{CryptoRng, RngExt as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
+use std::any::Any;
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use store::{AuditRecord, Store};
-use wire::operations::{self, Service};
-use wire::sigv4::{self, Key, Rules, Signed};
-use wire::{ApiError, Dialect, Envelope, Parameters, Protocol};
+use std::task::Poll;
+use store::Store;
+use tracing::Instrument as _;
+use wire::sigv4::Key;
+use wire::{ApiError, Dialect, Parameters, Protocol, Reply};
 
-/// Parameters that may differ when the same thing is asked again.
-const NOT_IN_FINGERPRINT: [&str; 4] = ["ClientToken", "DryRun", "MaxResults", "NextToken"];
+/// Longest body of a request, in bytes. EC2's largest parameters (16 KiB of user data, 1,000 ids) fit many times.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// The gate.
+/// What a retry or a next page may say differently: see [`Call::fingerprint`].
+const VOLATILE: [&str; 4] = ["ClientToken", "DryRun", "MaxResults", "NextToken"];
+
+/// The gate. It holds no state but its source of chance.
 pub struct Gate {
     store: Store,
     clock: Arc<dyn Clock>,
     rng: Mutex<StdRng>,
     ports: Arc<dyn Ports>,
     cloud: Arc<Cloud>,
-    entries: HashMap<(&'static str, &'static str), &'static Entry>,
+    /// By service and name: the action, and both names as one.
+    entries: HashMap<(&'static str, &'static str), (&'static Entry, Arc<str>)>,
 }
 
-/// The actions that are built: service and name.
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("cloud", &self.cloud).finish_non_exhaustive()
+    }
+}
+
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    ec2::ACTIONS.iter().chain(sts::ACTIONS).copied().flatten()
+}
+
+/// The actions that are built: each one's service, by signing name, and its name.
 pub fn actions() -> impl Iterator<Item = (&'static str, &'static str)> {
     entries().map(|e| (e.service, e.name))
 }
 
-fn entries() -> impl Iterator<Item = &'static Entry> {
-    crate::ec2::ACTIONS.iter().chain(crate::sts::ACTIONS).flat_map(|a| a.iter())
+/// Who calls.
+struct Caller {
+    account: AccountId,
+    /// Whether it is the account's root user, whose keys are the only ones yet.
+    root: bool,
 }
 
-/// Who asks for what, once it is believed.
-struct Asked {
-    entry: &'static Entry,
-    scope: Scope,
-    parameters: Parameters,
+/// Whether a call may happen, and the reason, for the caller's own eyes.
+struct Verdict {
+    allowed: bool,
+    reason: &'static str,
+}
+
+/// The one place that decides whether a caller may do something. Identity and policies (IAM) go in here.
+fn authorize(caller: &Caller, _action: &str) -> Verdict {
+    if caller.root {
+        return Verdict { allowed: true, reason: "the account's root user may do everything in its account" };
+    }
+    Verdict { allowed: false, reason: "nothing allows it" }
 }
 
 impl Gate {
-    /// Puts a gate before a store. `rng` is where all chance of the API comes from.
-    #[must_use]
-    pub fn new(store: Store, clock: Arc<dyn Clock>, rng: StdRng, ports: Arc<dyn Ports>, cloud: Cloud) -> Self {
-        let entries = entries().map(|e| ((e.service, e.name), e)).collect();
-        Self { store, clock, rng: Mutex::new(rng), ports, cloud: Arc::new(cloud), entries }
+    /// A gate in front of a store.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, mut rng: impl CryptoRng, ports: Arc<dyn Ports>, cloud: Cloud) -> Self {
+        let entries = entries().map(|e| ((e.service, e.name), (e, format!("{}:{}", e.service, e.name).into()))).collect();
+        let rng = Mutex::new(StdRng::from_rng(&mut rng));
+        Self { store, clock, rng, ports, cloud: Arc::new(cloud), entries }
     }
 
-    /// Answers a request whose body has been read.
-    pub async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+    /// Answers a request.
+    pub async fn handle(&self, request: http::Request<Bytes>) -> Response<Bytes> {
         let (parts, body) = request.into_parts();
-        let mut rng = self.fork();
-        let request_id = request_id(&mut rng);
-        let signed = Signed::of(&parts, &body);
-        let service = claimed(&signed);
-        let envelope = envelope(service, &request_id);
-        let answer = match self.admit(&signed, service, envelope.protocol) {
-            Ok(asked) => self.run(asked, rng, &request_id).await,
+        let request = wire::Request::read(&parts, &body);
+        let (rng, request_id) = self.chance();
+        let now = self.clock.now();
+        let answer = match self.caller(&request, body.len(), now) {
+            Ok((caller, region)) => self.answer(&request, caller, region, (now, &request_id, rng)).await,
             Err(error) => Err(error),
         };
-        match answer {
-            Ok(reply) => reply.into_response(&envelope),
-            Err(error) => envelope.error(&error),
-        }
+        let envelope = request.envelope(&request_id);
+        answer.map_or_else(|error| envelope.error(&error), |reply| reply.into_response(&envelope))
     }
 
-    /// Runs an action of a caller who is known already, as the simulation does: all but the signature is the same.
-    ///
-    /// # Errors
-    /// What the caller would be answered.
-    pub async fn call(&self, scope: Scope, service: &str, body: &str) -> Result<Response<Bytes>, ApiError> {
-        let mut rng = self.fork();
-        let request_id = request_id(&mut rng);
-        let known = operations::by_signing_name(service).next();
-        let envelope = envelope(known, &request_id);
-        let parameters = Parameters::parse(dialect(envelope.protocol), &[body.as_bytes()])?;
-        let entry = self.entry(known, &parameters)?;
-        let reply = self.run(Asked { entry, scope, parameters }, rng, &request_id).await?;
-        Ok(reply.into_response(&envelope))
+    /// Answers a form (`Action=…&Version=…&…`) of a caller who was made sure of already, as the root user of the scope's account: what
+    /// a simulation calls. All but the signature is as in [`Gate::handle`].
+    pub async fn call(&self, scope: &Scope, form: String) -> Response<Bytes> {
+        let request = http::Request::post("/").header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(());
+        let (parts, ()) = request.expect("this request is well formed").into_parts();
+        let request = wire::Request::read(&parts, form.as_bytes());
+        let (rng, request_id) = self.chance();
+        let caller = Caller { account: scope.account.clone(), root: true };
+        let answer = self.answer(&request, caller, scope.region.clone(), (self.clock.now(), &request_id, rng)).await;
+        let envelope = request.envelope(&request_id);
+        answer.map_or_else(|error| envelope.error(&error), |reply| reply.into_response(&envelope))
     }
 
-    /// An answer to a request that could not even be read.
+    /// The answer to a request that could not be read: too long, too slow.
     #[must_use]
-    pub fn refuse(&self, status: http::StatusCode, code: &'static str, text: &str) -> Response<Bytes> {
-        let request_id = request_id(&mut self.fork());
-        envelope(None, &request_id).error(&ApiError::with_status(code, status.as_u16(), text))
+    pub fn refuse(&self, status: StatusCode, text: &str) -> Response<Bytes> {
+        let (_, request_id) = self.chance();
+        let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "RequestEntityTooLarge" } else { "InvalidRequest" };
+        let envelope = wire::Envelope { protocol: Protocol::Query, namespace: "".into(), request_id: &request_id };
+        envelope.error(&ApiError::with_status(code, status.as_u16(), text))
     }
 
-    fn fork(&self) -> StdRng {
-        StdRng::from_rng(&mut *self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Chance for one call, and its id.
+    fn chance(&self) -> (StdRng, String) {
+        // A panic while it was locked can't have left it half drawn.
+        let mut rng = StdRng::from_rng(&mut *self.rng.lock().unwrap_or_else(PoisonError::into_inner));
+        let request_id = uuid(rng.random());
+        (rng, request_id)
     }
 
-    /// Believes a request, or refuses it.
-    fn admit(&self, signed: &Signed<'_>, service: Option<&'static Service>, protocol: Protocol) -> Result<Asked, ApiError> {
+    /// Who signed the request, and for which region.
+    fn caller(&self, request: &wire::Request<'_>, body_bytes: usize, now: Timestamp) -> Result<(Caller, Region), ApiError> {
+        if body_bytes > BODY_BYTES_MAX {
+            return Err(ApiError::new("RequestEntityTooLarge", format!("The request body is longer than {BODY_BYTES_MAX} bytes")));
+        }
         let snapshot = self.store.snapshot();
-        let rules = Rules {
-            protocol,
-            service: None,
-            region: &|name| name.parse::<Region>().is_ok(),
-            now: wire::Timestamp(self.clock.now().0),
-        };
-        let verified =
-            sigv4::verify(signed, &rules, |id| snapshot.access_key(id).map(|k| Key { secret: k.secret.clone(), session: None }))?;
+        let is_region = |name: &str| name.parse::<Region>().is_ok();
+        let lookup = |id: &str| snapshot.access_key(id).map(|k| Key { secret: k.secret.clone(), session: None });
+        let verified = request.verify(&is_region, wire::Timestamp(now.0), lookup)?;
         let key = snapshot.access_key(&verified.access_key).ok_or_else(ApiError::internal)?;
-        let region = verified.region.parse::<Region>().map_err(|_| ApiError::internal())?;
-        if !protocol.is_form() {
-            return Err(unbuilt(signed, service, protocol));
-        }
-        let form = signed.headers.get("content-type").and_then(|v| v.to_str().ok());
-        let form = form.is_some_and(|v| v.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-        let body = if form { signed.body } else { b"" };
-        let parameters = Parameters::parse(dialect(protocol), &[signed.query.as_bytes(), body])?;
-        let entry = self.entry(service, &parameters)?;
-        let scope = Scope { account: key.account.clone(), region };
-        authorize(&scope, entry)?;
-        Ok(Asked { entry, scope, parameters })
+        let region = verified.region.parse().map_err(|e| internal(&e))?;
+        Ok((Caller { account: key.account.clone(), root: true }, region))
     }
 
-    /// The action that the parameters name.
-    fn entry(&self, service: Option<&'static Service>, parameters: &Parameters) -> Result<&'static Entry, ApiError> {
-        let Some(name) = parameters.get("Action").filter(|n| !n.is_empty()) else {
-            return Err(ApiError::new("MissingAction", "The request must contain the parameter Action"));
-        };
-        let service = service.ok_or_else(|| unknown_action(name, parameters))?;
-        if let Some(version) = parameters.get("Version")
-            && service.id != "ec2"
-            && !service.versions.contains(&version)
-        {
-            return Err(ApiError::new("NoSuchVersion", format!("The requested version ({version}) of service {} does not exist", service.id)));
-        }
-        let known = service.operation(name).ok_or_else(|| unknown_action(name, parameters))?;
-        self.entries.get(&(service.signing_name, known)).copied().ok_or_else(|| not_implemented(service, known))
-    }
-
-    async fn run(&self, asked: Asked, rng: StdRng, request_id: &str) -> Result<wire::Reply, ApiError> {
-        let Asked { entry, scope, parameters } = asked;
-        let call = Call {
-            now: self.clock.now(),
-            scope: scope.clone(),
-            request_id: request_id.to_owned(),
-            rng,
-            cloud: self.cloud.clone(),
-            dry_run: parameters.get("DryRun") == Some("true"),
-            action: entry.name,
-            fingerprint: fingerprint(&scope, entry, &parameters),
-        };
-        let answering: Answering = (entry.run)(Desk { call, store: self.store.clone(), ports: self.ports.clone() }, parameters);
-        let answer = answering.await;
-        if let Err(error) = &answer {
-            tracing::debug!(action = entry.name, code = %error.code, request_id, "refused");
-            if entry.writes {
-                self.audit_refusal(&scope, entry, request_id, &error.code).await;
+    /// Runs what a caller asks for.
+    async fn answer(
+        &self,
+        request: &wire::Request<'_>,
+        caller: Caller,
+        region: Region,
+        (now, request_id, rng): (Timestamp, &str, StdRng),
+    ) -> Result<Reply, ApiError> {
+        let (service, operation) = request.operation()?;
+        let unbuilt = || wire::not_implemented(service, operation);
+        let (entry, action) = self.entries.get(&(service.signing_name, operation)).ok_or_else(unbuilt)?;
+        let span = tracing::info_span!("call", %action, account = %caller.account, %region, request_id);
+        let verdict = authorize(&caller, action);
+        let scope = Scope { account: caller.account, region };
+        let answer = async {
+            if !verdict.allowed {
+                return Err(denied(request.protocol, verdict.reason));
             }
+            let parameters = request.parameters()?.clone();
+            let call = Call {
+                now,
+                scope: scope.clone(),
+                request_id: request_id.into(),
+                rng,
+                cloud: self.cloud.clone(),
+                dry_run: parameters.dialect() == Dialect::Ec2 && parameters.get("DryRun").is_some_and(is_true),
+                action: action.clone(),
+                fingerprint: fingerprint(&scope, action, &parameters),
+            };
+            let desk = Desk { call, store: self.store.clone(), ports: self.ports.clone() };
+            unpanicked((entry.run)(desk, parameters)).await
+        };
+        let answer = answer.instrument(span).await;
+        if let (Err(error), true) = (&answer, entry.writes) {
+            self.audit_refused(&scope, now, action.clone(), request_id, &error.code).await;
         }
         answer
     }
 
-    /// A refused write leaves its trace, too. That the trace can't be written doesn't change the answer.
-    async fn audit_refusal(&self, scope: &Scope, entry: &'static Entry, request_id: &str, code: &str) {
-        let record = AuditRecord {
-            time: self.clock.now(),
-            scope: scope.clone(),
-            action: entry.name.into(),
-            request_id: request_id.into(),
-            error: Some(code.into()),
-        };
-        let written = self.store.write(move |tx| {
-            tx.audit(record);
+    /// A refusal that can't be recorded is answered all the same: nothing happened.
+    async fn audit_refused(&self, scope: &Scope, now: Timestamp, action: Arc<str>, request_id: &str, code: &str) {
+        let (id, request_id, code) = (request_id, request_id.to_owned(), code.to_owned());
+        let written = self.store.write_account(scope, move |tx| {
+            tx.audit(now, &action, &request_id, Some(&code));
             Ok::<_, ApiError>(())
         });
         if let Err(error) = written.await {
-            internal(&error);
+            tracing::error!(%error, request_id = id, "a refusal could not be audited");
         }
     }
 }
 
-/// Whether the caller may. An account's key speaks for its root user, who may do all to what is the account's own; actions see nothing
-/// else, since they run in a transaction of that account.
-fn authorize(_scope: &Scope, _entry: &Entry) -> Result<(), ApiError> {
-    Ok(())
+fn denied(protocol: Protocol, reason: &str) -> ApiError {
+    tracing::info!(reason, "denied");
+    let ec2 = protocol == Protocol::Ec2;
+    ApiError::new(if ec2 { "UnauthorizedOperation" } else { "AccessDenied" }, "You are not authorized to perform this operation.")
 }
 
-/// The service that a request claims to be for.
-fn claimed(signed: &Signed<'_>) -> Option<&'static Service> {
-    let name = sigv4::claimed_service(signed)?;
-    let target = signed.headers.get("x-amz-target").and_then(|v| v.to_str().ok()).and_then(|t| t.split_once('.'));
-    let by_target = target.and_then(|(prefix, operation)| operations::by_target(prefix, operation));
-    by_target.or_else(|| operations::by_signing_name(&name).next())
+fn is_true(text: &str) -> bool {
+    text == "1" || text.eq_ignore_ascii_case("true")
 }
 
-fn envelope<'a>(service: Option<&'static Service>, request_id: &'a str) -> Envelope<'a> {
-    let protocol = service.and_then(|s| s.protocols.first().copied()).unwrap_or(Protocol::Ec2);
-    let namespace = match service {
-        Some(s) if s.id == "ec2" => wire::shapes::ec2::XML_NAMESPACE,
-        Some(s) => s.xml_namespace.unwrap_or_default(),
-        None => wire::shapes::ec2::XML_NAMESPACE,
-    };
-    Envelope { protocol, namespace: namespace.into(), request_id }
-}
-
-fn dialect(protocol: Protocol) -> Dialect {
-    if protocol == Protocol::Ec2 { Dialect::Ec2 } else { Dialect::Query }
-}
-
-fn unknown_action(name: &str, parameters: &Parameters) -> ApiError {
-    let version = parameters.get("Version").unwrap_or_default();
-    ApiError::new("InvalidAction", format!("The action {name} is not valid for this web service. (version {version})"))
-}
-
-fn not_implemented(service: &Service, operation: &str) -> ApiError {
-    // 501 is not tried again by the SDKs, as 500 and 503 are.
-    ApiError::with_status("NotImplemented", 501, format!("{operation} of {} is not built in this cloud", service.id))
-}
-
-/// An operation of a service that speaks another protocol: none of them is built.
-fn unbuilt(signed: &Signed<'_>, service: Option<&'static Service>, protocol: Protocol) -> ApiError {
-    let Some(service) = service else { return ApiError::new("InvalidAction", "The service is not known") };
-    let target = signed.headers.get("x-amz-target").and_then(|v| v.to_str().ok()).and_then(|t| t.split_once('.'));
-    let cbor = signed.path.rsplit_once("/operation/").map(|(_, name)| name);
-    let named = match protocol {
-        Protocol::Json10 | Protocol::Json11 => target.and_then(|(_, name)| service.operation(name)),
-        Protocol::RpcV2Cbor => target.map(|(_, name)| name).or(cbor).and_then(|name| service.operation(name)),
-        Protocol::RestJson | Protocol::RestXml => service.route(signed.method, signed.path, signed.query),
-        Protocol::Ec2 | Protocol::Query => None,
-    };
-    match named {
-        Some(operation) => not_implemented(service, operation),
-        None => ApiError::with_status("UnknownOperationException", 404, "The operation is not known"),
+/// Only needed where a token is taken or given.
+fn fingerprint(scope: &Scope, action: &str, parameters: &Parameters) -> String {
+    if !VOLATILE.iter().any(|name| *name != "DryRun" && parameters.get(name).is_some()) {
+        return String::new();
     }
-}
-
-/// What is asked, by whom: equal for a call and its retry.
-fn fingerprint(scope: &Scope, entry: &Entry, parameters: &Parameters) -> String {
     let mut hash = Sha256::new();
-    for part in [scope.account.as_str(), scope.region.as_str(), entry.name] {
-        hash.update(part);
-        hash.update([0]);
+    let mut add = |text: &str| {
+        // With lengths, so that no two lists of texts look the same.
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    };
+    [scope.account.as_str(), scope.region.as_str(), action].into_iter().for_each(&mut add);
+    for (name, value) in parameters.iter().filter(|(name, _)| !VOLATILE.contains(name)) {
+        add(name);
+        add(value);
     }
-    for (name, value) in parameters.iter().filter(|(name, _)| !NOT_IN_FINGERPRINT.contains(name)) {
-        for part in [name, value] {
-            hash.update(part);
-            hash.update([0]);
-        }
-    }
+    use std::fmt::Write as _;
     hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
+        _ = write!(text, "{byte:02x}");
         text
     })
 }
 
 /// A random UUID (RFC 9562, version 4).
-fn request_id(rng: &mut StdRng) -> String {
-    let mut b = [0u8; 16];
-    rng.fill_bytes(&mut b);
-    b[6] = (b[6] & 0x0f) | 0x40;
-    b[8] = (b[8] & 0x3f) | 0x80;
-    let hex = b.iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+fn uuid(random: u128) -> String {
+    let bits = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// An action that panics costs its caller an `InternalError`, and nobody else anything.
+async fn unpanicked(mut answering: Answering) -> Result<Reply, ApiError> {
+    let poll = |cx: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
+        Ok(poll) => poll,
+        Err(panic) => Poll::Ready(Err(internal(&Panicked(panic_text(panic.as_ref()).to_owned())))),
+    };
+    std::future::poll_fn(poll).await
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("an action panicked: {0}")]
+struct Panicked(String);
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "no text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_root_is_allowed_and_every_verdict_has_a_reason() {
+        let verdict = |root| authorize(&Caller { account: AccountId::cloud(), root }, "ec2:RunInstances");
+        assert!(verdict(true).allowed && !verdict(false).allowed);
+        assert!(!verdict(true).reason.is_empty() && !verdict(false).reason.is_empty());
+        assert_eq!(denied(Protocol::Ec2, "x").code, "UnauthorizedOperation");
+        assert_eq!(denied(Protocol::Query, "x").code, "AccessDenied");
+    }
+
+    #[test]
+    fn request_ids_are_uuids() {
+        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_what_is_asked() {
+        let scope = Scope { account: AccountId::cloud(), region: "us-east-1".parse().unwrap() };
+        let print = |form: &str| fingerprint(&scope, "ec2:X", &Parameters::parse(Dialect::Ec2, &[form.as_bytes()]).unwrap());
+        let one = print("Action=X&A=1&B=2&ClientToken=t&DryRun=false");
+        assert_eq!(one.len(), 64);
+        assert_eq!(one, print("B=2&A=1&ClientToken=u&MaxResults=5&Version=2016-11-15"));
+        assert_ne!(one, print("A=1&B=3&ClientToken=t"));
+        assert_ne!(one, print("A=1B=2&ClientToken=t"));
+        assert_eq!(print("A=1"), "");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error() {
+        let panicking: Answering = Box::pin(async { panic!("secret") });
+        let error = unpanicked(panicking).await.unwrap_err();
+        assert_eq!((error.code.as_ref(), error.status), ("InternalError", 500));
+        assert!(!error.message.contains("secret"));
+    }
 }

@@ -10,4 +10,4 @@ pub mod ports;
 mod sts;
 
 pub use cloud::Cloud;
-pub use gate::{Gate, actions};
+pub use gate::{BODY_BYTES_MAX, Gate, actions};

@@ -63,7 +63,11 @@ impl World {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("state.db"), Mode::Simulated, Arc::new(model::fault::NoFaults)).unwrap();
-        store.write(|tx| Ok::<_, ()>(furnish(tx))).await.unwrap().unwrap();
+        let furnished = store.write(|tx| {
+            furnish(tx);
+            Ok::<_, ()>(())
+        });
+        furnished.await.unwrap().unwrap();
         let clock = Arc::new(SetClock(AtomicI64::new(START)));
         let cloud = Cloud {
             host: Host { vcpus: 4, memory_mib: 65_536, disk_bytes: 100_000_000_000 },
@@ -144,8 +148,7 @@ impl World {
             let response = self.gate.handle(request).await;
             let text = String::from_utf8_lossy(response.body()).into_owned();
             assert!(matches!(response.status().as_u16(), 400 | 401 | 403), "{service}:{action}: {} {text}", response.status());
-            let codes =
-                ["AuthFailure", "SignatureDoesNotMatch", "InvalidClientTokenId", "MissingAuthenticationToken", "MissingParameter"];
+            let codes = ["AuthFailure", "SignatureDoesNotMatch", "InvalidClientTokenId", "MissingAuthenticationToken", "MissingParameter"];
             assert!(codes.iter().any(|c| text.contains(&format!("<Code>{c}</Code>"))), "{service}:{action}: {text}");
         }
         assert_eq!(self.store.snapshot().revision(), revision, "{service}:{action} wrote without a signature");

@@ -37,9 +37,7 @@ pub(super) fn plan(view: View<'_>, mappings: &[shapes::BlockDeviceMapping], imag
     for mapping in mappings {
         let name = mapping.device_name.clone().filter(|n| !n.is_empty()).ok_or_else(|| missing("deviceName"))?;
         if !is_device_name(&name) {
-            return Err(invalid_value(format!(
-                "Value ({name}) for parameter device is invalid. {name} is not a valid EBS device name."
-            )));
+            return Err(invalid_value(format!("Value ({name}) for parameter device is invalid. {name} is not a valid EBS device name.")));
         }
         if !names.insert(name.clone()) {
             let text = format!("The device '{name}' is used in more than one block-device mapping");
@@ -104,10 +102,8 @@ fn blank(view: View<'_>, device_name: String, ebs: &shapes::EbsBlockDevice) -> R
 
 fn check_size(size_gib: u32, image: &Image) -> Result<(), ApiError> {
     if size_gib < image.size_gib {
-        let text = format!(
-            "Volume of size {size_gib}GB is smaller than snapshot '{}', expect size >= {}GB",
-            image.snapshot_id, image.size_gib
-        );
+        let text =
+            format!("Volume of size {size_gib}GB is smaller than snapshot '{}', expect size >= {}GB", image.snapshot_id, image.size_gib);
         return Err(ApiError::new("InvalidBlockDeviceMapping", text));
     }
     Ok(())

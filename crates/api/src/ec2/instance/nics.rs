@@ -55,7 +55,9 @@ pub(super) fn plan(
     planned.sort_by_key(|(nic, _)| nic.device_index);
     let (first_zone, first_vpc) = planned[0].1.clone();
     if planned.iter().any(|(_, (zone, vpc))| *zone != first_zone || *vpc != first_vpc) {
-        return Err(invalid_combination("You may not attach a network interface to an instance if they are not in the same availability zone"));
+        return Err(invalid_combination(
+            "You may not attach a network interface to an instance if they are not in the same availability zone",
+        ));
     }
     if let Some(asked) = zone.filter(|z| *z != first_zone) {
         return Err(invalid_value(format!(
@@ -350,10 +352,7 @@ fn private_ip_choose(call: &mut Call, tx: &AccountTx<'_>, subnet: &Subnet) -> Re
     let used = tx.view().used_private_ips(&subnet.vpc_id);
     let free = address::subnet_range(subnet.cidr).and_then(|r| address::free(&r, call.rng.random(), |ip| used.contains(ip)));
     free.ok_or_else(|| {
-        let text = format!(
-            "There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.",
-            subnet.id
-        );
+        let text = format!("There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.", subnet.id);
         ApiError::new("InsufficientFreeAddressesInSubnet", text)
     })
 }

@@ -19,10 +19,7 @@ pub(super) fn run_instances(input: &shapes::RunInstancesRequest) -> Result<(), A
         ("LicenseSpecifications", some(&input.license_specifications)),
         ("EnclaveOptions", input.enclave_options.as_ref().is_some_and(|o| o.enabled == Some(true))),
         ("PrivateDnsNameOptions.HostnameType", options.is_some_and(|o| o.hostname_type.as_deref().is_some_and(|t| t != "ip-name"))),
-        (
-            "PrivateDnsNameOptions.EnableResourceNameDnsARecord",
-            options.is_some_and(|o| o.enable_resource_name_dns_a_record == Some(true)),
-        ),
+        ("PrivateDnsNameOptions.EnableResourceNameDnsARecord", options.is_some_and(|o| o.enable_resource_name_dns_a_record == Some(true))),
         (
             "PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord",
             options.is_some_and(|o| o.enable_resource_name_dns_aaaa_record == Some(true)),

@@ -166,14 +166,25 @@ fn image(view: View<'_>, id: Option<&str>) -> Result<Arc<Image>, ApiError> {
     found.cloned().ok_or_else(|| ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{id}]' does not exist")))
 }
 
-/// The type: one that isn't offered is an invalid value, one that needs a whole host is refused by name.
+/// The type: one that AWS doesn't have is an invalid value, one that it has and we don't is refused by name.
 pub(super) fn instance_type(name: Option<&str>) -> Result<&'static InstanceType, ApiError> {
     let name = name.filter(|t| !t.is_empty()).ok_or_else(|| missing("InstanceType"))?;
     match InstanceType::find(name) {
         Some(kind) if kind.bare_metal() => Err(unsupported(&format!("the instance type {name} needs a whole host"))),
         Some(kind) => Ok(kind),
+        None if is_type_name(name) => Err(unsupported(&format!("the instance type {name} is not offered here"))),
         None => Err(invalid_value(format!("Invalid value '{name}' for InstanceType."))),
     }
+}
+
+/// Whether a name has the form of AWS's types (`family.size`, "Amazon EC2 instance type naming conventions").
+fn is_type_name(name: &str) -> bool {
+    let Some((family, size)) = name.split_once('.') else { return false };
+    let family_ok = family.starts_with(|c: char| c.is_ascii_lowercase())
+        && family.contains(|c: char| c.is_ascii_digit())
+        && family.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let times = size.strip_suffix("xlarge").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    family_ok && (times || size.starts_with("metal") || ["nano", "micro", "small", "medium", "large"].contains(&size))
 }
 
 fn key_pair(view: View<'_>, name: &str) -> Result<Arc<KeyPair>, ApiError> {
@@ -201,9 +212,7 @@ pub(super) fn shutdown_behavior(text: &str) -> Result<ShutdownBehavior, ApiError
     match text {
         "stop" => Ok(ShutdownBehavior::Stop),
         "terminate" => Ok(ShutdownBehavior::Terminate),
-        other => {
-            Err(invalid_value(format!("Value ({other}) for parameter instanceInitiatedShutdownBehavior is invalid. Unknown value.")))
-        }
+        other => Err(invalid_value(format!("Value ({other}) for parameter instanceInitiatedShutdownBehavior is invalid. Unknown value."))),
     }
 }
 
@@ -265,9 +274,7 @@ fn credits(kind: &InstanceType, given: Option<&shapes::CreditSpecificationReques
         (true, Some(credits @ ("standard" | "unlimited"))) => Ok(Some(credits.into())),
         (true, Some(other)) => Err(invalid_value(format!("Invalid value '{other}' for CpuCredits."))),
         (false, None) => Ok(None),
-        (false, Some(_)) => {
-            Err(invalid_combination(format!("CreditSpecification is not supported for the instance type {}.", kind.name)))
-        }
+        (false, Some(_)) => Err(invalid_combination(format!("CreditSpecification is not supported for the instance type {}.", kind.name))),
     }
 }
 
