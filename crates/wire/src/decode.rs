@@ -476,4 +476,26 @@ mod tests {
         assert!(read("Name=abcd").unwrap_err().message.ends_with("Member must have length less than or equal to 3"));
         assert!(read("Name=ab&Tags.member.1=a&Tags.member.2=a&Tags.member.3=a").unwrap_err().message.contains("at 'tags'"));
     }
+
+    proptest::proptest! {
+        /// Whatever form comes, it is read or refused, and what is refused is the client's fault.
+        #[test]
+        fn garbage_is_answered(form in "([A-Z][a-zA-Z]{0,8}(\\.[0-9a-zA-Z]{0,6}){0,5}=[ -~é]{0,12}&?){0,8}") {
+            if let Ok(parameters) = Parameters::parse(Dialect::Ec2, &[form.as_bytes()])
+                && let Err(error) = ec2::RunInstancesRequest::decode(&parameters)
+            {
+                proptest::prop_assert!(error.is_client(), "{}", error);
+            }
+        }
+
+        /// The same near the right names.
+        #[test]
+        fn nearly_right_is_answered(name in "(Filter|InstanceId|TagSpecification)(\\.[0-9x]{0,12}){0,3}(\\.(Tag|Name|Value|Key))?", value in ".{0,20}") {
+            let form = format!("MinCount=1&MaxCount=1&{name}={value}");
+            if let Ok(parameters) = Parameters::parse(Dialect::Ec2, &[form.as_bytes()]) {
+                let _ = ec2::RunInstancesRequest::decode(&parameters);
+                let _ = ec2::DescribeInstancesRequest::decode(&parameters);
+            }
+        }
+    }
 }

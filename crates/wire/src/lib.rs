@@ -4,6 +4,8 @@
 //! [`Request::operation`] what it asks for. [`Decode`] reads its input into a structure of [`shapes`]; [`Reply`] and [`Envelope`] write what
 //! goes back.
 
+#[cfg(test)]
+mod botocore;
 pub mod decode;
 mod error;
 pub mod operations;

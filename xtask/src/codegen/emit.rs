@@ -74,8 +74,33 @@ impl Emitter<'_> {
         let mut root = format!("//! Shapes of {}'s API, version {}.\n\n{uses}\n", self.module, metadata.api_version);
         let _ = writeln!(root, "/// The API version of these shapes.\npub const API_VERSION: &str = {:?};", metadata.api_version);
         let _ = writeln!(root, "/// The namespace of its replies.\npub const XML_NAMESPACE: &str = \"{namespace}/\";");
+        root.push_str("\n#[cfg(test)]\npub(crate) mod samples;\n");
         files.push(("mod.rs".to_owned(), root));
+        files.push(("samples.rs".to_owned(), self.samples()?));
         Ok(files)
+    }
+
+    /// Test code: a full value of every reply's shape, and a walk over the operations.
+    fn samples(&self) -> Result<String> {
+        let mut out = "//! For tests: a value of each reply's shapes with every member there, and all operations.\n\n\
+                       use super::*;\nuse crate::botocore::{Visitor, sample};\n\n"
+            .to_owned();
+        for name in &self.outputs {
+            let shape = self.model.shape(name)?;
+            if shape.r#type == "structure" {
+                let fields: String = shape.members.keys().map(|m| format!("{}, ", field_name(m))).collect();
+                let _ = writeln!(out, "sample!({} {{ {fields} }});", type_name(name));
+            }
+        }
+        out.push_str("\npub(crate) fn visit(visitor: &mut impl Visitor) {\n");
+        for name in &self.wanted.operations {
+            let operation = &self.model.operations[name];
+            let kind = |shape: &Option<Reference>| shape.as_ref().map_or("crate::Empty".to_owned(), |r| type_name(&r.shape));
+            ensure!(operation.input.is_some(), "operation {name} has no input: not generated yet");
+            let _ = writeln!(out, "visitor.operation::<{}, {}>({name:?});", kind(&operation.input), kind(&operation.output));
+        }
+        out.push_str("}\n");
+        Ok(out)
     }
 
     fn structure(&self, name: &str, shape: &Shape, out: &mut String) -> Result<()> {

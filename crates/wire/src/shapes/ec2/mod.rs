@@ -14,3 +14,6 @@ pub mod enums;
 pub const API_VERSION: &str = "2016-11-15";
 /// The namespace of its replies.
 pub const XML_NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
+
+#[cfg(test)]
+pub(crate) mod samples;

@@ -11,3 +11,6 @@ pub use results::*;
 pub const API_VERSION: &str = "2011-06-15";
 /// The namespace of its replies.
 pub const XML_NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+#[cfg(test)]
+pub(crate) mod samples;
