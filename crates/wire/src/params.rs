@@ -127,7 +127,9 @@ impl<'a> Node<'a> {
         std::iter::from_fn(move || {
             let first = &rest.first()?.0;
             let to = first[from..].find('.').map_or(first.len(), |dot| from + dot);
-            let same = |key: &str| key.len() >= to && key[..to] == first[..to] && matches!(key.as_bytes().get(to), None | Some(b'.'));
+            // By bytes: another key may have a character across `to`, where a string can't be cut.
+            let own = &first.as_bytes()[..to];
+            let same = |key: &str| key.as_bytes().starts_with(own) && matches!(key.as_bytes().get(to), None | Some(b'.'));
             let end = rest.iter().position(|(key, _)| !same(key)).unwrap_or(rest.len());
             let (pairs, after) = rest.split_at(end);
             rest = after;
@@ -202,6 +204,15 @@ mod tests {
         assert_eq!(p.get("F.2.V.1"), Some("x y="));
         assert_eq!(p.get("F.2.V"), None);
         assert_eq!(p.root().path(), "");
+    }
+
+    #[test]
+    fn names_of_several_bytes() {
+        let p = parse("n.ab=1&n.\u{e9}\u{e9}=2&\u{1234}.1=3");
+        let below: Vec<_> = p.root().members().flat_map(|m| m.members()).map(|m| m.path()).collect();
+        assert_eq!(below, ["n.ab", "n.\u{e9}\u{e9}", "\u{1234}.1"]);
+        // The first name ends in the middle of the second's character.
+        assert_eq!(parse("nl.abc=1&nl.ab\u{e9}\u{e9}=2").root().members().flat_map(|m| m.members()).count(), 2);
     }
 
     #[test]
