@@ -157,3 +157,48 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 fn instances(xml: &str) -> Vec<String> {
     xml.split("<instanceId>").skip(1).filter_map(|rest| rest.split_once('<')).map(|(id, _)| id.to_owned()).collect()
 }
+
+/// Goal: what changed something and what was refused is in the audit trail with the id that the caller got; what only looked is not.
+#[tokio::test]
+async fn audit() {
+    let world = World::new().await;
+    let launch = [("ImageId", "ami-00000000000000001"), ("InstanceType", "t3.nano"), ("MinCount", "1"), ("MaxCount", "1")];
+    let (_, launched) = world.ec2("RunInstances", &launch).await;
+    world.ec2("DescribeInstances", &[]).await;
+    let (_, refused) = world.ec2("StopInstances", &[("InstanceId.1", "i-0123456789abcdef0")]).await;
+    let (_, dry) = world.ec2("RunInstances", &[&launch[..], &[("DryRun", "true")]].concat()).await;
+    let id = |xml: &str| {
+        let id = between(xml, "<requestId>", "<").or_else(|| between(xml, "<RequestID>", "<"));
+        id.expect("every reply has its id").to_owned()
+    };
+    let expected = [
+        ("ec2:RunInstances".to_owned(), id(&dry), Some("DryRunOperation".to_owned())),
+        ("ec2:StopInstances".to_owned(), id(&refused), Some("InvalidInstanceID.NotFound".to_owned())),
+        ("ec2:RunInstances".to_owned(), id(&launched), None),
+    ];
+    assert_eq!(world.audit().await, expected);
+}
+
+/// Goal: what AWS has and isn't built says so with a status that SDKs don't retry; what AWS doesn't have is no action; a body has a limit.
+#[tokio::test]
+async fn what_is_not_built() {
+    let world = World::new().await;
+    let (status, body) = world.ec2("CreateCarrierGateway", &[]).await;
+    assert!(status == 501 && body.contains("<Code>NotImplemented</Code>"), "{status} {body}");
+    let (status, body) = world.ec2("Nonsense", &[]).await;
+    assert!(status == 400 && body.contains("<Code>InvalidAction</Code>"), "{status} {body}");
+    let (status, body) = world.ec2("DescribeInstances", &[("InstanceId.1", &"x".repeat(api::BODY_BYTES_MAX))]).await;
+    assert!(status == 413 && body.contains("<Code>RequestEntityTooLarge</Code>"), "{status}");
+    assert_eq!(world.audit().await, []);
+}
+
+/// Goal: a simulation that calls without a signature gets what a signed request gets.
+#[tokio::test]
+async fn calls_of_a_simulation() {
+    let world = World::new().await;
+    let launch = "Action=RunInstances&Version=2016-11-15&ImageId=ami-00000000000000001&InstanceType=t3.nano&MinCount=1&MaxCount=1";
+    let (status, body) = world.unsigned(launch).await;
+    assert_eq!((status, instances(&body).len()), (200, 1), "{body}");
+    assert_eq!(instances(&world.ec2("DescribeInstances", &[]).await.1), instances(&body));
+    assert_eq!(world.unsigned("Action=Nonsense&Version=2016-11-15").await.0, 400);
+}

@@ -123,6 +123,18 @@ impl World {
         (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap())
     }
 
+    /// Calls as alice without a signature.
+    pub(crate) async fn unsigned(&self, form: &str) -> (u16, String) {
+        let response = self.gate.call(&scope(ALICE.0, "us-east-1"), form.into()).await;
+        (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap())
+    }
+
+    /// Alice's audit trail, the newest first: action, request id, error.
+    pub(crate) async fn audit(&self) -> Vec<(String, String, Option<String>)> {
+        let records = self.store.audit_newest(&scope(ALICE.0, "us-east-1"), 100).await.unwrap();
+        records.into_iter().map(|r| (r.action, r.request_id, r.error)).collect()
+    }
+
     async fn call(
         &self,
         who: (&str, &str, &str),

@@ -278,6 +278,7 @@ impl Write for ModifyInstanceMetadataOptions {
             return Err(invalid_combination("No metadata options specified."));
         }
         run::metadata_options_change(&mut instance.metadata_options, texts.map(Option::as_deref), input.http_put_response_hop_limit)?;
+        run::tags_showable(&instance.metadata_options, Some(&instance.tags))?;
         let instance_metadata_options = Some(show::metadata_options(&instance));
         let instance_id = text(&instance.id);
         tx.put(instance);

@@ -9,9 +9,6 @@ use store::View;
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
 
-/// Most volumes of one instance (28 attachments on Nitro, one of which is the primary interface).
-const VOLUMES_MAX: usize = 27;
-
 /// A volume to be made for each instance of a launch.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
@@ -59,9 +56,6 @@ pub(super) fn plan(view: View<'_>, mappings: &[shapes::BlockDeviceMapping], imag
                 return Err(ApiError::new("InvalidBlockDeviceMapping", text));
             }
         }
-    }
-    if extra.len() >= VOLUMES_MAX {
-        return Err(ApiError::new("AttachmentLimitExceeded", format!("An instance has at most {VOLUMES_MAX} volumes.")));
     }
     Ok([root].into_iter().chain(extra).collect())
 }

@@ -20,7 +20,7 @@ use wire::ApiError;
 use wire::shapes::ec2 as shapes;
 
 /// Most groups of one interface ("Amazon VPC quotas").
-pub(super) const GROUPS_MAX: usize = 5;
+const GROUPS_MAX: usize = 5;
 /// Most names of Ethernet addresses that are drawn until one is free in its VPC.
 const MAC_DRAWS_MAX: usize = 16;
 
@@ -84,6 +84,7 @@ fn of_instance(view: View<'_>, input: &shapes::RunInstancesRequest, zone: Option
             groups.push(group);
         }
     }
+    groups_limit(groups.len())?;
     let private_ip = input.private_ip_address.as_deref().map(|ip| private_ip(view, &subnet, ip, max_count)).transpose()?;
     let map_public_ip = subnet.map_public_ip_on_launch;
     new_nic(view, subnet, groups, private_ip, map_public_ip, (0, true, String::new()))
@@ -182,8 +183,14 @@ fn refuse_both(input: &shapes::RunInstancesRequest) -> Result<(), ApiError> {
 }
 
 fn check_indexes(specs: &[shapes::InstanceNetworkInterfaceSpecification], kind: &InstanceType) -> Result<(), ApiError> {
-    let mut indexes = BTreeSet::new();
+    let (mut indexes, mut ids, mut addresses) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for spec in specs {
+        if let Some(id) = spec.network_interface_id.as_deref().filter(|id| !ids.insert(*id)) {
+            return Err(invalid_value(format!("The network interface '{id}' is specified more than once")));
+        }
+        if let Some(ip) = primary_ip(spec)?.filter(|ip| !addresses.insert(*ip)) {
+            return Err(invalid_value(format!("The address {ip} is specified more than once")));
+        }
         let index = spec.device_index.ok_or_else(|| invalid_value("Each network interface requires a device index."))?;
         if index < 0 {
             return Err(invalid_value(format!("Value ({index}) for parameter deviceIndex is invalid.")));
@@ -243,13 +250,16 @@ pub(super) fn groups_find<'a>(view: View<'a>, ids: &[String]) -> Result<Vec<&'a 
             groups.push(group);
         }
     }
-    if groups.len() > GROUPS_MAX {
-        return Err(ApiError::new(
-            "SecurityGroupsPerInterfaceLimitExceeded",
-            format!("The maximum number of security groups per interface ({GROUPS_MAX}) has been reached."),
-        ));
-    }
+    groups_limit(groups.len())?;
     Ok(groups)
+}
+
+fn groups_limit(count: usize) -> Result<(), ApiError> {
+    if count > GROUPS_MAX {
+        let text = format!("The maximum number of security groups per interface ({GROUPS_MAX}) has been reached.");
+        return Err(ApiError::new("SecurityGroupsPerInterfaceLimitExceeded", text));
+    }
+    Ok(())
 }
 
 fn group_by_name(view: View<'_>, vpc: &VpcId, name: &str) -> Result<SecurityGroupId, ApiError> {
@@ -304,13 +314,22 @@ pub(super) fn addresses_free(view: View<'_>, nics: &[Nic]) -> Vec<(SubnetId, u64
     each.into_iter().map(|(id, (subnet, needed))| (id.clone(), free(subnet) / needed)).collect()
 }
 
-/// Makes or takes the interface for an instance.
+/// The addresses that a launch asks for by name: the others of its interfaces don't take them.
+pub(super) fn addresses_asked(nics: &[Nic]) -> Vec<Ipv4Addr> {
+    let asked = nics.iter().filter_map(|nic| match &nic.what {
+        What::New { private_ip, .. } => *private_ip,
+        What::Existing(_) => None,
+    });
+    asked.collect()
+}
+
+/// Makes or takes the interface for an instance. No address of `asked` is chosen for one that asks for none.
 pub(super) fn attach(
     call: &mut Call,
     tx: &mut AccountTx<'_>,
     nic: &Nic,
-    instance: &InstanceId,
-    tags: &Tags,
+    asked: &[Ipv4Addr],
+    (instance, tags): (&InstanceId, &Tags),
 ) -> Result<NetworkInterfaceId, ApiError> {
     let attachment = Some(Attachment {
         id: AttachmentId::generate(&mut call.rng),
@@ -325,7 +344,7 @@ pub(super) fn attach(
             NetworkInterface { attachment, ..(**found).clone() }
         }
         What::New { subnet, groups, description, private_ip, map_public_ip } => {
-            let private_ip = private_ip.map_or_else(|| private_ip_choose(call, tx, subnet), Ok)?;
+            let private_ip = private_ip.map_or_else(|| private_ip_choose(call, tx, subnet, asked), Ok)?;
             NetworkInterface {
                 id: NetworkInterfaceId::generate(&mut call.rng),
                 vpc_id: subnet.vpc_id.clone(),
@@ -348,9 +367,10 @@ pub(super) fn attach(
     Ok(id)
 }
 
-fn private_ip_choose(call: &mut Call, tx: &AccountTx<'_>, subnet: &Subnet) -> Result<Ipv4Addr, ApiError> {
+fn private_ip_choose(call: &mut Call, tx: &AccountTx<'_>, subnet: &Subnet, asked: &[Ipv4Addr]) -> Result<Ipv4Addr, ApiError> {
     let used = tx.view().used_private_ips(&subnet.vpc_id);
-    let free = address::subnet_range(subnet.cidr).and_then(|r| address::free(&r, call.rng.random(), |ip| used.contains(ip)));
+    let free = address::subnet_range(subnet.cidr)
+        .and_then(|r| address::free(&r, call.rng.random(), |ip| used.contains(ip) || asked.contains(&ip)));
     free.ok_or_else(|| {
         let text = format!("There are not enough free addresses in subnet '{}' to satisfy the requested number of instances.", subnet.id);
         ApiError::new("InsufficientFreeAddressesInSubnet", text)

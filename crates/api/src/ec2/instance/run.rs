@@ -14,7 +14,7 @@ use model::instance::{Instance, ShutdownBehavior, State, StateReason};
 use model::instance_type::InstanceType;
 use model::key_pair::KeyPair;
 use model::metadata::MetadataOptions;
-use model::tag::Tags;
+use model::tag::{Tags, metadata_key_ok, metadata_key_refusal};
 use model::volume::{Attachment, Volume};
 use std::sync::Arc;
 use store::{AccountTx, IdempotencyToken, TokenId, View};
@@ -39,7 +39,8 @@ impl Write for RunInstances {
 
     fn run(call: &mut Call, tx: &mut AccountTx<'_>, input: Self::Input) -> Result<Self::Output, ApiError> {
         let token = client_token(input.client_token.as_deref())?;
-        if let Some(done) = token.as_ref().and_then(|t| tx.get::<IdempotencyToken>(t)) {
+        let done = token.as_ref().and_then(|t| tx.get::<IdempotencyToken>(t)).filter(|t| !t.is_expired(call.now));
+        if let Some(done) = done {
             return again(call, tx.view(), done);
         }
         let counts = counts(&input)?;
@@ -131,7 +132,10 @@ impl Plan {
         let wanted_zone = refuse::zone(&view.scope().region, input.placement.as_ref())?;
         let (zone, nics) = nics::plan(view, input, kind, wanted_zone.as_deref(), max_count)?;
         let disks = disks::plan(view, input.block_device_mappings.as_deref().unwrap_or_default(), &image)?;
+        attachments_fit(kind, nics.len(), disks.len())?;
         let mut tags = tag_specifications(input.tag_specifications.as_ref(), &["instance", "volume", "network-interface"])?;
+        let metadata_options = metadata_options(input.metadata_options.as_ref())?;
+        tags_showable(&metadata_options, tags.get("instance"))?;
         let behavior = input.instance_initiated_shutdown_behavior.as_deref().unwrap_or("stop");
         Ok(Self {
             key,
@@ -140,7 +144,7 @@ impl Plan {
             disks,
             user_data: input.user_data.as_deref().filter(|d| !d.is_empty()).map(user_data).transpose()?,
             shutdown_behavior: shutdown_behavior(behavior)?,
-            metadata_options: metadata_options(input.metadata_options.as_ref())?,
+            metadata_options,
             cpu_options: input.cpu_options.as_ref().map(|o| cpu_options(kind, o)).transpose()?.flatten(),
             credit_specification: credits(kind, input.credit_specification.as_ref())?,
             monitoring: input.monitoring.as_ref().and_then(|m| m.enabled).unwrap_or_default(),
@@ -213,6 +217,25 @@ pub(super) fn shutdown_behavior(text: &str) -> Result<ShutdownBehavior, ApiError
         "stop" => Ok(ShutdownBehavior::Stop),
         "terminate" => Ok(ShutdownBehavior::Terminate),
         other => Err(invalid_value(format!("Value ({other}) for parameter instanceInitiatedShutdownBehavior is invalid. Unknown value."))),
+    }
+}
+
+/// Volumes and further interfaces share a type's places.
+fn attachments_fit(kind: &InstanceType, interfaces: usize, volumes: usize) -> Result<(), ApiError> {
+    let (count, most) = (volumes + interfaces - 1, kind.ebs.attachments_max);
+    if count > most as usize {
+        let text = format!("Attachment count {count} exceeds the limit of {most} for {}", kind.name);
+        return Err(ApiError::new("AttachmentLimitExceeded", text));
+    }
+    Ok(())
+}
+
+/// Where the metadata service shows the tags, their keys must be names that it can show.
+pub(super) fn tags_showable(options: &MetadataOptions, tags: Option<&Tags>) -> Result<(), ApiError> {
+    let mut keys = tags.into_iter().flat_map(|t| t.0.keys()).filter(|_| options.tags);
+    match keys.find(|key| !metadata_key_ok(key)) {
+        Some(key) => Err(invalid_value(metadata_key_refusal(key))),
+        None => Ok(()),
     }
 }
 
@@ -323,12 +346,13 @@ pub(super) fn used(tx: &AccountTx<'_>) -> Used {
 
 fn launch(call: &mut Call, tx: &mut AccountTx<'_>, plan: &Plan, count: u64) -> Result<Vec<InstanceId>, ApiError> {
     let reservation_id = ReservationId::generate(&mut call.rng);
+    let asked = nics::addresses_asked(&plan.nics);
     let mut made = Vec::new();
     for launch_index in 0..u32::try_from(count).unwrap_or(u32::MAX) {
         let id = InstanceId::generate(&mut call.rng);
         let mut interfaces = Vec::new();
         for nic in &plan.nics {
-            interfaces.push(nics::attach(call, tx, nic, &id, &plan.interface_tags)?);
+            interfaces.push(nics::attach(call, tx, nic, &asked, (&id, &plan.interface_tags))?);
         }
         let volumes: Vec<VolumeId> = plan.disks.iter().map(|d| volume_put(call, tx, plan, d, &id)).collect();
         let instance = instance(call, tx.view(), plan, (&id, &reservation_id, launch_index), interfaces, volumes)?;
@@ -404,4 +428,30 @@ fn instance(
         credit_specification: plan.credit_specification.clone(),
         tags: plan.instance_tags.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn user_data_is_base64_of_at_most_16_kib() {
+        let encode = |n: usize| base64::engine::general_purpose::STANDARD.encode(vec![b'x'; n]);
+        assert_eq!(user_data(&encode(USER_DATA_BYTES_MAX)).unwrap().len(), USER_DATA_BYTES_MAX);
+        let error = user_data(&encode(USER_DATA_BYTES_MAX + 1)).unwrap_err();
+        assert_eq!((error.code.as_ref(), error.message.as_str()), ("InvalidParameterValue", "User data is limited to 16384 bytes"));
+        assert_eq!(user_data("aGVs\nbG8=\n").unwrap(), b"hello");
+        assert_eq!(user_data("#!/bin/sh").unwrap_err().code, "InvalidUserData.Malformed");
+    }
+
+    #[test]
+    fn names_that_are_types_of_aws() {
+        for name in ["t2.micro", "m7i-flex.large", "u-6tb1.56xlarge", "x2iezn.metal", "c7g.metal-48xl", "m5.xlarge"] {
+            assert!(is_type_name(name), "{name}");
+        }
+        for name in ["", "x", "t3", "t3.", ".nano", "t3.nona", "T3.nano", "t3.3large", "nano.t3", "t3.x2large"] {
+            assert!(!is_type_name(name), "{name}");
+        }
+    }
 }
