@@ -1,6 +1,9 @@
 //! The house's own tools: `cargo xtask --help`.
 
 mod codegen;
+mod parity;
+mod tidy;
+mod tree;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -21,11 +24,17 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         botocore: Option<PathBuf>,
     },
+    /// Write docs/parity.md: which operations are built, and how far they are tested
+    Parity,
+    /// Check the rules of the house that a compiler doesn't know
+    Tidy,
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Codegen { botocore } => codegen::run(root(), botocore.as_deref()),
+        Command::Parity => parity::run(root()),
+        Command::Tidy => tidy::run(root()),
     }
 }
 
