@@ -1,0 +1,92 @@
+//! The operator's socket: HTTP and JSON on `admin.sock` in the data directory, mode 0600. Whoever can open it is the operator.
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The socket's name in the data directory.
+pub(crate) const SOCKET: &str = "admin.sock";
+
+/// `GET /env`: what a client needs to know.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Env {
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: String,
+    pub(crate) region: String,
+    pub(crate) endpoint: String,
+}
+
+/// `POST /accounts`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AccountWanted {
+    pub(crate) name: String,
+}
+
+/// The answer to `POST /accounts`, and what `pileus account create` prints.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AccountCreated {
+    pub(crate) account_id: String,
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: String,
+}
+
+/// `POST /images`: a finished directory below `staging/`, to be registered in the first account.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ImageWanted {
+    /// The directory's name in `staging/`.
+    pub(crate) staged: String,
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) size_bytes: u64,
+    pub(crate) boot: model::image::Boot,
+    pub(crate) login_user: String,
+}
+
+/// The answer to `POST /images`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ImageRegistered {
+    pub(crate) image_id: String,
+}
+
+/// `GET /instances/ID/door`: how the operator reaches a guest.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Door {
+    pub(crate) state: String,
+    pub(crate) namespace: PathBuf,
+    pub(crate) private_ip: std::net::Ipv4Addr,
+    pub(crate) login_user: String,
+    /// The socket of its serial console.
+    pub(crate) console: PathBuf,
+}
+
+/// `GET /status`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    /// `real`, or `simulated`: no guest runs then.
+    pub(crate) mode: String,
+    pub(crate) endpoint: String,
+    pub(crate) accelerator: String,
+    pub(crate) accelerator_reason: String,
+    pub(crate) way_out: String,
+    pub(crate) accounts: usize,
+    pub(crate) images: usize,
+    /// By state.
+    pub(crate) instances: std::collections::BTreeMap<String, usize>,
+    pub(crate) vcpus_used: u64,
+    pub(crate) vcpus: u64,
+    pub(crate) memory_used_mib: u64,
+    pub(crate) memory_mib: u64,
+    pub(crate) disk_free_bytes: u64,
+    /// What needs the operator's eye: paused guests, starts that fail.
+    pub(crate) notes: Vec<String>,
+}
+
+/// An error of any call.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) error: String,
+}

@@ -1,0 +1,192 @@
+//! The server's side of the operator's socket.
+
+use super::{AccountCreated, AccountWanted, Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status};
+use crate::parts::Parts;
+use anyhow::{Context as _, Result, bail};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use model::ids::{ImageId, InstanceId};
+use model::instance::Instance;
+use model::scope::Scope;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+/// Longest request, in bytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Opens the socket. The store's lock says that no other server has this data directory, so an old socket is a leftover.
+pub(crate) fn listen(data_dir: &Path) -> Result<UnixListener> {
+    let path = data_dir.join(SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(|| format!("can't remove {}", path.display())),
+        _ => {}
+    }
+    // The data directory itself is 0700, so nobody is in between.
+    let listener = UnixListener::bind(&path).with_context(|| format!("can't listen on {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers until `stop` turns true.
+pub(crate) async fn serve(listener: UnixListener, parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|s| *s) => return,
+        };
+        let Ok((stream, _)) = stream else { continue };
+        let parts = parts.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let parts = parts.clone();
+                async move { Ok::<_, Infallible>(answer(&parts, request).await) }
+            });
+            if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "an admin connection ended early");
+            }
+        });
+    }
+}
+
+async fn answer(parts: &Parts, request: http::Request<Incoming>) -> http::Response<Full<Bytes>> {
+    let (status, body) = match route(parts, request).await {
+        Ok(body) => (http::StatusCode::OK, body),
+        Err(error) => {
+            let failure = Failure { error: format!("{error:#}") };
+            (http::StatusCode::BAD_REQUEST, serde_json::to_vec(&failure).unwrap_or_default())
+        }
+    };
+    let mut response = http::Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response
+}
+
+async fn route(parts: &Parts, request: http::Request<Incoming>) -> Result<Vec<u8>> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|e| anyhow::anyhow!("{e}"))?.to_bytes();
+    let path: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
+    match (head.method.as_str(), path.as_slice()) {
+        ("GET", ["env"]) => json(&env(parts)?),
+        ("GET", ["status"]) => json(&status(parts)?),
+        ("POST", ["accounts"]) => json(&account_create(parts, serde_json::from_slice(&body)?).await?),
+        ("POST", ["images"]) => json(&image_register(parts, serde_json::from_slice(&body)?).await?),
+        ("GET", ["instances", id, "door"]) => json(&door(parts, &id.parse()?).await?),
+        (method, _) => bail!("the admin socket has no {method} {}", head.uri.path()),
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec(value)?)
+}
+
+/// The account that `pileus env` speaks for, in the configured region.
+fn default_scope(parts: &Parts) -> Result<(Scope, Arc<model::account::AccessKey>)> {
+    let snapshot = parts.store.snapshot();
+    let (account, key) =
+        api::bootstrap::account_by_name(&snapshot, api::bootstrap::DEFAULT_ACCOUNT).context("there is no first account")?;
+    Ok((Scope { account: account.id.clone(), region: parts.config.region.parse()? }, key.clone()))
+}
+
+fn env(parts: &Parts) -> Result<Env> {
+    let (scope, key) = default_scope(parts)?;
+    Ok(Env {
+        access_key_id: key.id.clone(),
+        secret_access_key: key.secret.clone(),
+        region: scope.region.to_string(),
+        endpoint: parts.endpoint.clone(),
+    })
+}
+
+async fn account_create(parts: &Parts, wanted: AccountWanted) -> Result<AccountCreated> {
+    let now = parts.clock.now();
+    let (account, key) = parts.store.write(move |tx| api::bootstrap::account_create(tx, &wanted.name, now, &mut rand::rng())).await??;
+    Ok(AccountCreated { account_id: account.id.to_string(), access_key_id: key.id, secret_access_key: key.secret })
+}
+
+async fn image_register(parts: &Parts, wanted: ImageWanted) -> Result<ImageRegistered> {
+    // The name is one below `staging/`, never a path.
+    anyhow::ensure!(wanted.staged.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "bad name of a staged image");
+    let staged = parts.data_dir.join("staging").join(&wanted.staged);
+    let (scope, _) = default_scope(parts)?;
+    api::operator::image_name_check(parts.store.snapshot().of(&scope), &wanted.name)?;
+    let id = ImageId::generate(&mut rand::rng());
+    // Files first: a crash in between leaves a directory that no document names, which the sweep removes.
+    parts.drivers.images.adopt(&id, &staged).await?;
+    let image = api::operator::ImageWanted {
+        name: wanted.name,
+        description: wanted.description,
+        size_bytes: wanted.size_bytes,
+        boot: wanted.boot,
+        login_user: wanted.login_user,
+        public: false,
+    };
+    let (now, registered) = (parts.clock.now(), id.clone());
+    let written = parts.store.write(move |tx| api::operator::image_register(tx, &scope, registered, image, now, &mut rand::rng())).await;
+    match written {
+        Ok(Ok(())) => Ok(ImageRegistered { image_id: id.to_string() }),
+        Ok(Err(error)) => {
+            parts.drivers.images.remove(&id).await?;
+            Err(error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn door(parts: &Parts, id: &InstanceId) -> Result<Door> {
+    let snapshot = parts.store.snapshot();
+    let (scope, instance) = snapshot.find::<Instance>(id).with_context(|| format!("there is no instance {id}"))?;
+    anyhow::ensure!(parts.store.mode() == store::Mode::Real, "this cloud is simulated: {id} has no guest to reach");
+    let view = snapshot.of(scope);
+    let image = view.get::<model::image::Image>(&instance.image_id).or_else(|| view.find_public_image(&instance.image_id));
+    Ok(Door {
+        state: instance.state.name().into(),
+        namespace: parts.drivers.network.vpc_namespace(&instance.vpc_id).await?,
+        private_ip: instance.private_ip,
+        login_user: image.map_or_else(|| "root".into(), |i| i.login_user.clone()),
+        console: parts.data_dir.join("machines").join(id.as_str()).join("console.sock"),
+    })
+}
+
+fn status(parts: &Parts) -> Result<Status> {
+    let snapshot = parts.store.snapshot();
+    let mut instances = BTreeMap::new();
+    let (mut vcpus_used, mut memory_used_mib) = (0, 0);
+    for (_, instance) in snapshot.all::<Instance>() {
+        *instances.entry(instance.state.name().to_owned()).or_insert(0) += 1;
+        if let (true, Some(t)) = (instance.state.holds_capacity(), model::instance_type::InstanceType::find(&instance.instance_type)) {
+            vcpus_used += u64::from(t.vcpus());
+            memory_used_mib += u64::from(t.memory_mib);
+        }
+    }
+    let promised = model::capacity::promised_max(&parts.cloud.host, &parts.cloud.overcommit);
+    let place = nix::sys::statvfs::statvfs(&parts.data_dir)?;
+    let way_out = match parts.drivers.network.way_out() {
+        node::network::WayOut::Open(how) => format!("open: {how}"),
+        node::network::WayOut::None(why) => format!("none: {why}"),
+    };
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        mode: parts.store.mode().as_str().into(),
+        endpoint: parts.endpoint.clone(),
+        accelerator: parts.accelerator.0.into(),
+        accelerator_reason: parts.accelerator.1.clone(),
+        way_out,
+        accounts: snapshot.accounts().count(),
+        images: snapshot.all::<model::image::Image>().count(),
+        instances,
+        vcpus_used,
+        vcpus: promised.vcpus,
+        memory_used_mib,
+        memory_mib: promised.memory_mib,
+        disk_free_bytes: place.blocks_available() * place.fragment_size(),
+        notes: parts.reconciler.notes(),
+    })
+}

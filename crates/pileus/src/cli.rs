@@ -1,0 +1,109 @@
+//! The command line. Its help texts are the manual.
+
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// An AWS-compatible cloud of real machines, in one binary.
+///
+/// Not finished: this version runs simulated clouds only (`pileus serve --simulate`), whose instances are records. Point the aws CLI, an
+/// SDK or Ansible at it with `eval "$(pileus env)"`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pileus",
+    version,
+    max_term_width = 110,
+    after_long_help = "\
+START
+    pileus serve --simulate &                       the cloud; all services on 127.0.0.1:4566
+    eval \"$(pileus env)\"                            credentials and endpoint for aws, boto3 and others
+    aws ec2 describe-images                         one public image
+    aws ec2 run-instances --image-id ami-… --instance-type t3.nano
+
+FILES (in the data directory)
+    state.db      what is wanted: accounts, instances, networks …
+    admin.sock    the operator's socket (mode 0600)"
+)]
+pub(crate) struct Cli {
+    /// Where the cloud keeps everything. A data directory is of a real or of a simulated cloud, for ever.
+    #[arg(long, global = true, env = "PILEUS_DATA_DIR", default_value = "/var/lib/pileus", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the cloud, in the foreground, until SIGTERM or SIGINT.
+    ///
+    /// All services answer on one port. On SIGTERM the server finishes the calls under way and stops; the guests go on, and the
+    /// next `serve` on the same data directory finds them again. The log goes to standard error; RUST_LOG sets its level.
+    Serve(ServeArgs),
+    /// Print the shell commands that point AWS clients at this cloud: eval "$(pileus env)".
+    ///
+    /// Sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL to the first account's.
+    Env,
+    /// Show what the running cloud is and does: real or simulated, accelerator, way out, capacity, instances.
+    Status {
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Create tenants.
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Log in to an instance, or run a command on it; never prompts.
+    ///
+    /// The operator's door: the connection starts at the router of the instance's VPC, so no public address and no inbound rule
+    /// of a security group is needed. It is the machine's own `ssh` that runs, with this program as its ProxyCommand.
+    Ssh(SshArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The address and port to answer on [default: 127.0.0.1:4566, or the configuration file's].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A TOML file. Unknown keys are refused. See docs/guide/configuration.md.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Simulate: the same cloud without guests, disks or packets; instances run at once. For tests of API clients.
+    #[arg(long)]
+    pub(crate) simulate: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Create an account; prints AccountId, AccessKeyId and SecretAccessKey as JSON. The secret is not shown again.
+    Create {
+        /// Its name: 1 to 64 letters, digits and `_.-`; unique on this cloud.
+        #[arg(long)]
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SshArgs {
+    /// The private key to log in with.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// The user to log in as [default: the image's].
+    #[arg(long, short, value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// Print the plain `ssh` command instead of running it.
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// How long to wait for the guest to answer on port 22, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) wait: u64,
+    /// Be the ProxyCommand: connect standard input and output to the instance's port 22.
+    #[arg(long, hide = true)]
+    pub(crate) proxy: bool,
+    /// The instance.
+    #[arg(value_name = "ID")]
+    pub(crate) instance: String,
+    /// The command to run on it; without one, a login shell.
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}

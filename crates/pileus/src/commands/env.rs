@@ -1,0 +1,15 @@
+//! `pileus env`.
+
+use super::print;
+use crate::admin::{Env, client};
+use anyhow::Result;
+use std::path::Path;
+
+pub(crate) fn run(data_dir: &Path) -> Result<()> {
+    let env: Env = client::get(data_dir, "/env")?;
+    // None of the values holds a quote: keys are letters, digits, `+` and `/`.
+    print(&format!(
+        "export AWS_ACCESS_KEY_ID='{}'\nexport AWS_SECRET_ACCESS_KEY='{}'\nexport AWS_DEFAULT_REGION='{}'\nexport AWS_ENDPOINT_URL='{}'\nunset AWS_SESSION_TOKEN AWS_PROFILE",
+        env.access_key_id, env.secret_access_key, env.region, env.endpoint
+    ))
+}

@@ -1,0 +1,21 @@
+//! What each command does.
+
+pub(crate) mod account;
+pub(crate) mod env;
+pub(crate) mod ssh;
+pub(crate) mod status;
+
+use anyhow::Result;
+use std::io::Write as _;
+
+/// Writes a result to standard output.
+///
+/// # Errors
+/// If it can't be written; a closed pipe counts as read enough.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

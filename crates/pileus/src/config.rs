@@ -1,0 +1,155 @@
+//! The configuration: every setting with its default, unknown keys refused.
+
+use anyhow::{Context as _, Result};
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The address and port of all services.
+    pub(crate) listen: SocketAddr,
+    /// The region that `pileus env` names.
+    pub(crate) region: String,
+    pub(crate) capacity: Capacity,
+    pub(crate) hypervisor: Hypervisor,
+    pub(crate) network: Network,
+}
+
+/// What fits on this host.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Capacity {
+    /// How many guest processors one of the host's may carry.
+    pub(crate) vcpu_overcommit: f64,
+    /// How much guest memory one byte of the host's may carry.
+    pub(crate) memory_overcommit: f64,
+    /// Memory that guests never get, in MiB.
+    pub(crate) memory_reserve_mib: u64,
+}
+
+/// Which guest accelerator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Accelerator {
+    /// KVM where it is found to work, else TCG.
+    Auto,
+    /// KVM, or don't start.
+    Kvm,
+    /// QEMU's translator.
+    Tcg,
+}
+
+/// How machines are run.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Hypervisor {
+    /// `auto`, `kvm` or `tcg`.
+    pub(crate) accelerator: Accelerator,
+    /// The QEMU program.
+    pub(crate) qemu: PathBuf,
+    /// The first of the 65,536 user ids that machines run as, one each.
+    pub(crate) uid_base: u32,
+}
+
+/// How guests reach out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Uplink {
+    /// Through `pasta` (package `passt`): nothing of the host's network is changed.
+    Pasta,
+    /// Not at all.
+    None,
+}
+
+/// The network.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Network {
+    /// `pasta` or `none`.
+    pub(crate) uplink: Uplink,
+    /// The addresses that public addresses are taken from. They exist inside the cloud only.
+    pub(crate) public_pool: Ipv4Net,
+    /// Private ranges that guests may reach through the way out; by default none.
+    pub(crate) allow_private: Vec<Ipv4Net>,
+    /// The largest packet between guests, in bytes.
+    pub(crate) mtu: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4566)),
+            region: model::scope::DEFAULT_REGION.into(),
+            capacity: Capacity::default(),
+            hypervisor: Hypervisor::default(),
+            network: Network::default(),
+        }
+    }
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { vcpu_overcommit: 16.0, memory_overcommit: 1.0, memory_reserve_mib: 1024 }
+    }
+}
+
+impl Default for Hypervisor {
+    fn default() -> Self {
+        Self { accelerator: Accelerator::Auto, qemu: "qemu-system-x86_64".into(), uid_base: 600_000_000 }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        let public_pool = Ipv4Net::new_assert([198, 18, 0, 0].into(), 16);
+        Self { uplink: Uplink::Pasta, public_pool, allow_private: Vec::new(), mtu: 9001 }
+    }
+}
+
+impl Config {
+    /// Reads a file, or gives the defaults without one.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path).with_context(|| format!("can't read the configuration {}", path.display()))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))?;
+        config.check().with_context(|| format!("in the configuration {}", path.display()))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.region.parse::<model::scope::Region>().map_err(|_| anyhow::anyhow!("region: {:?} is no region of AWS", self.region))?;
+        anyhow::ensure!(self.capacity.vcpu_overcommit >= 1.0, "capacity.vcpu_overcommit: must be at least 1");
+        anyhow::ensure!(self.capacity.memory_overcommit > 0.0, "capacity.memory_overcommit: must be above 0");
+        anyhow::ensure!((8..=28).contains(&self.network.public_pool.prefix_len()), "network.public_pool: must be a /8 to /28");
+        anyhow::ensure!((1280..=9001).contains(&self.network.mtu), "network.mtu: must be 1280 to 9001");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_guides_example_holds_every_default() {
+        let text = include_str!("../../../docs/guide/pileus.toml");
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_are_refused() {
+        for bad in ["lisen = \"x\"", "[network]\nuplnk = \"none\"", "[network]\nuplink = \"magic\"", "listen = 5"] {
+            assert!(toml::from_str::<Config>(bad).is_err(), "{bad}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "region = \"mars-1\"").unwrap();
+        let error = Config::load(Some(file.path())).unwrap_err();
+        assert!(format!("{error:#}").contains("mars-1"), "{error:#}");
+    }
+}

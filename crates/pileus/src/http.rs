@@ -1,0 +1,116 @@
+//! The API's port: HTTP with limits, one task a connection.
+
+use anyhow::Result;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// Connections at one time; a further one waits in the kernel's queue.
+const CONNECTIONS_MAX: usize = 1024;
+/// A request's headers: their number, and the bytes of all.
+const HEADERS_MAX: usize = 100;
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// A request's body.
+const BODY_BYTES_MAX: usize = api::BODY_BYTES_MAX;
+/// How long a client may take to send its headers, or its body.
+const HEADER_TIME: Duration = Duration::from_secs(15);
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// How long connections may finish what they are at when the server stops.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// What answers a request whose body has been read.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Answers.
+    fn handle(&self, request: http::Request<Bytes>) -> impl Future<Output = http::Response<Bytes>> + Send;
+    /// The answer to a request whose body is too long or too slow.
+    fn refuse(&self, status: http::StatusCode, text: &str) -> http::Response<Bytes>;
+}
+
+/// Answers until `stop` turns true, then lets the open calls finish.
+pub(crate) async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut open = JoinSet::new();
+    loop {
+        let permit = tokio::select! {
+            permit = room.clone().acquire_owned() => permit?,
+            () = stopped(&mut stop) => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stop) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, or a client that was gone at once: neither ends the cloud.
+                tracing::warn!(%error, "can't accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (handler, stop) = (handler.clone(), stop.clone());
+        open.spawn(async move {
+            connection(stream, handler, stop).await;
+            drop(permit);
+        });
+        while open.try_join_next().is_some() {}
+    }
+    let all = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIME, all).await.is_err() {
+        tracing::warn!("connections were still open after {DRAIN_TIME:?}; they are cut");
+    }
+    Ok(())
+}
+
+/// Waits until `stop` turns true, or nobody can turn it any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Dropped at once: what this gives is a lock, which must not be held over another await.
+    drop(stop.wait_for(|s| *s).await);
+}
+
+async fn connection<H: Handler>(stream: tokio::net::TcpStream, handler: Arc<H>, mut stop: watch::Receiver<bool>) {
+    let service = service_fn(move |request| {
+        let handler = handler.clone();
+        async move { Ok::<_, Infallible>(answer(&*handler, request).await.map(Full::new)) }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_headers(HEADERS_MAX).max_buf_size(HEADER_BYTES_MAX);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let done = tokio::select! {
+        done = &mut connection => Some(done),
+        () = stopped(&mut stop) => None,
+    };
+    let done = match done {
+        Some(done) => done,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn answer<H: Handler>(handler: &H, request: http::Request<Incoming>) -> http::Response<Bytes> {
+    let (head, body) = request.into_parts();
+    let read = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    match read {
+        Ok(Ok(body)) => handler.handle(http::Request::from_parts(head, body.to_bytes())).await,
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            handler.refuse(http::StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large")
+        }
+        Ok(Err(_)) => handler.refuse(http::StatusCode::BAD_REQUEST, "The request body could not be read"),
+        Err(_) => handler.refuse(http::StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time"),
+    }
+}
