@@ -5,6 +5,7 @@ pub mod bootstrap;
 mod cloud;
 mod ec2;
 mod gate;
+mod keys;
 pub mod operator;
 pub mod ports;
 mod sts;
