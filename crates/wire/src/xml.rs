@@ -222,6 +222,11 @@ mod tests {
         xml.scalar("c", &Some(b"hi".to_vec()));
         xml.scalar("d", &Some(2.0));
         xml.scalar("e", &Some("\u{1}\r\n&\"é".to_owned()));
-        assert_eq!(xml.into_string(), "<a>true</a><b>1970-01-01T00:00:00.000Z</b><c>aGk=</c><d>2.0</d><e>\u{fffd}&#13;\n&amp;&quot;é</e>");
+        xml.scalar("f", &Some("é\u{ffff}\u{fffd}".to_owned()));
+        assert_eq!(
+            xml.into_string(),
+            "<a>true</a><b>1970-01-01T00:00:00.000Z</b><c>aGk=</c><d>2.0</d><e>\u{fffd}&#13;\n&amp;&quot;é</e>\
+             <f>é\u{fffd}\u{fffd}</f>"
+        );
     }
 }
