@@ -3,7 +3,10 @@
 #[cfg(test)]
 mod contract;
 pub mod fake;
+pub mod progress;
 pub mod store;
+pub mod tiny;
+mod tool;
 
 use crate::Result;
 use async_trait::async_trait;
