@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     /// What is known to be wrong with the tree. It may only get shorter: when something here is mended, its line must go.
-    const KNOWN: [&str; 1] = ["ARCHITECTURE.md is missing: a newcomer has no map"];
+    const KNOWN: [&str; 0] = [];
 
     #[test]
     fn the_tree_is_tidy() {
@@ -282,6 +282,6 @@ mod tests {
         assert!(of(&format!("{whole} `crates/api/src/gate.rs::hand`"))[0].contains("defines no hand"));
         assert!(of(&format!("{whole} `crates/api/src::handle`"))[0].contains("is a folder"));
         assert!(of("`crates/api/src/gate.rs`")[0].contains("doesn't show `crates/api/src/ec2`"));
-        assert_eq!(map(tree_of(&[]).path()).unwrap(), KNOWN);
+        assert_eq!(map(tree_of(&[]).path()).unwrap(), ["ARCHITECTURE.md is missing: a newcomer has no map"]);
     }
 }

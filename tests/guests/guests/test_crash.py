@@ -1,0 +1,107 @@
+"""The server dies; the guests don't. What was answered is there once, what wasn't is made once by the retry."""
+
+import concurrent.futures
+import os
+import pathlib
+import subprocess
+import uuid
+
+from cloud import wait_for
+
+LAUNCHES = 20
+
+
+def test_a_guest_outlives_kill_9_of_the_server(cloud):
+    guest = cloud.run()
+    cloud.ssh(guest, "touch /root/here; echo ready")
+    [pid] = cloud.qemu_pids(guest)
+    cloud.kill()
+    assert cloud.qemu_pids(guest) == [pid]
+    cloud.start()
+    assert cloud.state(guest) == "running"
+    assert cloud.qemu_pids(guest) == [pid]
+    assert cloud.ssh(guest, "ls /root/here").strip() == "/root/here"
+    # Adopted, not only left alone: it still obeys.
+    cloud.ec2.stop_instances(InstanceIds=[guest])
+    cloud.wait_state(guest, "stopped")
+    cloud.terminate(guest)
+
+
+def test_a_guest_that_powers_off_while_the_server_is_down_is_not_an_error(cloud):
+    guest = cloud.run()
+    cloud.ssh(guest, "(sleep 3; poweroff) >/dev/null 2>&1 &")
+    cloud.kill()
+    import time
+    time.sleep(10)
+    cloud.start()
+    told = cloud.wait_state(guest, "stopped", seconds=60)
+    assert told["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    cloud.terminate(guest)
+
+
+def test_kill_9_in_the_middle_of_20_launches(cloud):
+    tokens = [str(uuid.uuid4()) for _ in range(LAUNCHES)]
+
+    def launch(token):
+        client = cloud.ec2
+        made = client.run_instances(ImageId=cloud.image, InstanceType="t3.nano", KeyName="k", MinCount=1, MaxCount=1, ClientToken=token)
+        return made["Instances"][0]["InstanceId"]
+
+    answered, unanswered = {}, []
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        calls = {pool.submit(launch, token): token for token in tokens}
+        for number, call in enumerate(concurrent.futures.as_completed(calls), 1):
+            try:
+                answered[calls[call]] = call.result()
+            except Exception:  # the connection broke: nobody knows whether it was done
+                unanswered.append(calls[call])
+            if number == LAUNCHES // 2:
+                cloud.kill()
+    assert answered and unanswered, "the kill fell outside the launches"
+    cloud.start()
+    for token in unanswered:
+        answered[token] = launch(token)
+    # A retry of an answered call, too, finds what is there.
+    for token in tokens[:3]:
+        assert launch(token) == answered[token]
+    ids = list(answered.values())
+    assert len(set(ids)) == LAUNCHES
+
+    told = [i for r in cloud.ec2.describe_instances(Filters=[{"Name": "client-token", "Values": tokens}])["Reservations"] for i in r["Instances"]]
+    assert sorted(i["InstanceId"] for i in told) == sorted(ids)
+    for guest in ids:
+        cloud.wait_state(guest, "running", seconds=300)
+        assert len(cloud.qemu_pids(guest)) == 1
+    assert len({i["PrivateIpAddress"] for i in told}) == LAUNCHES
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for guest, said in zip(ids, pool.map(lambda g: cloud.ssh(g, "hostname", timeout=400), ids)):
+            assert said.strip() == cloud.instance(guest)["PrivateDnsName"]
+    cloud.terminate(*ids)
+    assert [p for g in ids for p in cloud.qemu_pids(g)] == []
+
+
+def test_after_a_restart_of_the_host_what_ran_is_started_again(cloud, workdir):
+    guest, stopped = cloud.run(count=2)
+    cloud.ssh(guest, "echo kept > /root/file; sync")
+    cloud.ec2.stop_instances(InstanceIds=[stopped], Force=True)
+    cloud.wait_state(stopped, "stopped")
+    # The host goes down: all its processes end at once. It comes up with another boot id.
+    cloud.kill()
+    for pid in cloud.qemu_pids(guest):
+        os.kill(pid, 9)
+    for proc in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            words = (proc / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(cloud.data_dir).encode() in words:
+            os.kill(int(proc.name), 9)
+    boot_id = workdir / "boot_id"
+    boot_id.write_text(f"{uuid.uuid4()}\n")
+    subprocess.run(["mount", "--bind", boot_id, "/proc/sys/kernel/random/boot_id"], check=True)
+    cloud.start()
+    wait_for("a machine again", 60, lambda: cloud.qemu_pids(guest))
+    assert cloud.ssh(guest, "cat /root/file") == "kept\n"
+    assert cloud.state(guest) == "running"
+    assert cloud.state(stopped) == "stopped"
+    cloud.terminate(guest, stopped)

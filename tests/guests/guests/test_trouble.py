@@ -1,0 +1,81 @@
+"""What goes wrong ends in a state and a reason: images that don't boot or that name other files, full disks, a host that is full."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from cloud import wait_for
+from conftest import Guests, sweep
+
+
+def test_an_image_that_does_not_boot_ends_with_a_reason(cloud, workdir):
+    disk = workdir / "dead.raw"
+    with open(disk, "wb") as file:
+        file.truncate(64 << 20)
+        file.seek(0)
+        # A boot sector that is signed, and does nothing but reset the machine.
+        file.write(bytes([0xEA, 0xF0, 0xFF, 0x00, 0xF0]))
+        file.seek(510)
+        file.write(b"\x55\xaa")
+    image = cloud.pileus("image", "import", disk, "--name", "dead").stdout.strip()
+    guest = cloud.run(ImageId=image)
+    told = cloud.wait_state(guest, "stopped", seconds=240)
+    assert told["StateReason"]["Code"] == "Server.InternalError"
+    assert cloud.qemu_pids(guest) == []
+    cloud.terminate(guest)
+
+
+def test_a_qcow2_that_names_another_file_is_refused(cloud, workdir):
+    secret = workdir / "secret.raw"
+    secret.write_bytes(os.urandom(1 << 20))
+    made = {
+        "backing": ["-b", str(secret), "-F", "raw"],
+        "json": ["-b", "json:" + json.dumps({"driver": "raw", "file": {"driver": "file", "filename": str(secret)}}), "-F", "raw"],
+        "data-file": ["-o", f"data_file={workdir / 'data.raw'},data_file_raw=on"],
+    }
+    for name, options in made.items():
+        file = workdir / f"{name}.qcow2"
+        size = [] if "-b" in options else ["4M"]
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, file, *size], check=True)
+        done = cloud.pileus("image", "import", file, "--name", f"evil-{name}", check=False)
+        assert done.returncode != 0 and "file" in done.stderr, f"{name}: {done.stdout}{done.stderr}"
+    assert not cloud.ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": ["evil-*"]}])["Images"]
+    assert not list((cloud.data_dir / "staging").iterdir())
+
+
+def test_what_does_not_fit_is_insufficient_capacity(cloud):
+    with pytest.raises(cloud.ec2.exceptions.ClientError) as refused:
+        cloud.run(InstanceType="m5.24xlarge")
+    assert refused.value.response["Error"]["Code"] == "InsufficientInstanceCapacity"
+
+
+def test_a_full_disk_pauses_the_guest_and_says_so(cloud, internet, workdir):
+    # A cloud of its own on a small file system; the packages come from the other's cache.
+    small = workdir / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", small], check=True)
+    tight = Guests(small / "c", listen="127.0.0.1:4588")
+    try:
+        tight.start()
+        cache = os.environ.get("PILEUS_CACHE_DIR", str(cloud.data_dir / "cache"))
+        os.environ["PILEUS_CACHE_DIR"] = cache
+        tight.prepare()
+        guest = tight.run()
+        tight.ssh(guest, "echo ready")
+        tight.ssh(guest, "nohup sh -c 'while :; do cat /dev/urandom > /root/fill; done' >/dev/null 2>&1 &")
+        wait_for("the guest is reported paused", 240, lambda: any(guest in note for note in tight.status()["notes"]))
+        assert tight.state(guest) == "running"
+        note = next(n for n in tight.status()["notes"] if guest in n)
+        assert "space" in note
+        # With room again it goes on, and no write was lost or failed.
+        subprocess.run(["mount", "-o", "remount,size=1500m", small], check=True)
+        wait_for("the guest goes on", 120, lambda: not any(guest in note for note in tight.status()["notes"]))
+        assert "I/O error" not in tight.ssh(guest, "killall cat sh; dmesg | tail -n 50", check=False).stdout
+        tight.terminate(guest)
+    finally:
+        if tight.process and tight.process.poll() is None:
+            tight.stop()
+        sweep(tight.data_dir)
+        subprocess.run(["umount", "-l", small])
