@@ -1,7 +1,6 @@
 """A simulated cloud on loopback, for the unmodified aws CLI and boto3."""
 
 import pathlib
-import sqlite3
 import sys
 import tempfile
 
@@ -28,6 +27,5 @@ def cloud():
 @pytest.fixture(scope="session")
 def image(cloud):
     """The simulated cloud's one public image."""
-    with sqlite3.connect(f"file:{cloud.data_dir}/state.db?mode=ro", uri=True) as database:
-        [found] = {row[0] for row in database.execute("SELECT id FROM document WHERE kind = 'image'")}
-    return found
+    [found] = cloud.client().describe_images()["Images"]
+    return found["ImageId"]
