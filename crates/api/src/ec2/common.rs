@@ -5,70 +5,8 @@ use model::filter::{Field, FilterError, Filters};
 use model::page;
 use model::tag::{KEY_CHARS_MAX, TAGS_MAX, Tags, VALUE_CHARS_MAX};
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::str::FromStr;
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
-
-/// A kind of id, as EC2's errors speak of it.
-pub(crate) struct IdKind {
-    /// The code before `.Malformed` and `.NotFound`.
-    pub(crate) code: &'static str,
-    /// What stands before the dash.
-    pub(crate) prefix: &'static str,
-    /// The noun in "The … ID 'x' does not exist".
-    pub(crate) noun: &'static str,
-}
-
-pub(crate) const INSTANCE: IdKind = IdKind { code: "InvalidInstanceID", prefix: "i", noun: "instance" };
-pub(crate) const SUBNET: IdKind = IdKind { code: "InvalidSubnetID", prefix: "subnet", noun: "subnet" };
-pub(crate) const INTERFACE: IdKind = IdKind { code: "InvalidNetworkInterfaceID", prefix: "eni", noun: "networkInterface" };
-
-impl IdKind {
-    /// Reads an id.
-    ///
-    /// # Errors
-    /// `….Malformed`.
-    pub(crate) fn parse<T: FromStr>(&self, text: &str) -> Result<T, ApiError> {
-        let malformed = |_| {
-            let expecting = if self.prefix == "i" { String::new() } else { format!(" (expecting \"{}-...\")", self.prefix) };
-            ApiError::new(format!("{}.Malformed", self.code), format!("Invalid id: \"{text}\"{expecting}"))
-        };
-        text.parse().map_err(malformed)
-    }
-
-    /// `….NotFound` for the ids that are missing; there is at least one.
-    pub(crate) fn not_found<T: Display>(&self, missing: &[T]) -> ApiError {
-        let ids: Vec<String> = missing.iter().map(ToString::to_string).collect();
-        let (s, does) = if ids.len() == 1 { ("", "does") } else { ("s", "do") };
-        ApiError::new(format!("{}.NotFound", self.code), format!("The {} ID{s} '{}' {does} not exist", self.noun, ids.join(", ")))
-    }
-
-    /// Finds each id, in the order given, once.
-    ///
-    /// # Errors
-    /// `….Malformed` for the first that is no id, else `….NotFound` with all that don't exist.
-    pub(crate) fn find_all<T, D>(&self, ids: &[String], find: impl Fn(&T) -> Option<D>) -> Result<Vec<D>, ApiError>
-    where
-        T: FromStr + Display + PartialEq,
-    {
-        let mut unique: Vec<T> = Vec::with_capacity(ids.len());
-        for text in ids {
-            let id = self.parse(text)?;
-            if !unique.contains(&id) {
-                unique.push(id);
-            }
-        }
-        let (mut found, mut missing) = (Vec::with_capacity(unique.len()), Vec::new());
-        for id in &unique {
-            match find(id) {
-                Some(document) => found.push(document),
-                None => missing.push(id),
-            }
-        }
-        if missing.is_empty() { Ok(found) } else { Err(self.not_found(&missing)) }
-    }
-}
 
 /// `MissingParameter`.
 pub(crate) fn missing(parameter: &str) -> ApiError {

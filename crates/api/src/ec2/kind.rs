@@ -6,7 +6,7 @@ use std::str::FromStr;
 use wire::ApiError;
 
 /// A kind of id.
-pub(super) struct Kind {
+pub(crate) struct Kind {
     /// What stands before the dash.
     prefix: &'static str,
     /// The code for a text that is no id.
@@ -19,63 +19,63 @@ pub(super) struct Kind {
     says_many: (&'static str, &'static str),
 }
 
-pub(super) const IMAGE: Kind = Kind {
+pub(crate) const IMAGE: Kind = Kind {
     prefix: "ami",
     malformed: "InvalidAMIID.Malformed",
     not_found: "InvalidAMIID.NotFound",
     says: ("The image id '[", "]' does not exist"),
     says_many: ("The image ids '[", "]' do not exist"),
 };
-pub(super) const INSTANCE: Kind = Kind {
+pub(crate) const INSTANCE: Kind = Kind {
     prefix: "i",
     malformed: "InvalidInstanceID.Malformed",
     not_found: "InvalidInstanceID.NotFound",
     says: ("The instance ID '", "' does not exist"),
     says_many: ("The instance IDs '", "' do not exist"),
 };
-pub(super) const VOLUME: Kind = Kind {
+pub(crate) const VOLUME: Kind = Kind {
     prefix: "vol",
     malformed: "InvalidVolumeID.Malformed",
     not_found: "InvalidVolume.NotFound",
     says: ("The volume '", "' does not exist."),
     says_many: ("The volumes '", "' do not exist."),
 };
-pub(super) const VPC: Kind = Kind {
+pub(crate) const VPC: Kind = Kind {
     prefix: "vpc",
     malformed: "InvalidVpcID.Malformed",
     not_found: "InvalidVpcID.NotFound",
     says: ("The vpc ID '", "' does not exist"),
     says_many: ("The vpc IDs '", "' do not exist"),
 };
-pub(super) const SUBNET: Kind = Kind {
+pub(crate) const SUBNET: Kind = Kind {
     prefix: "subnet",
     malformed: "InvalidSubnetID.Malformed",
     not_found: "InvalidSubnetID.NotFound",
     says: ("The subnet ID '", "' does not exist"),
     says_many: ("The subnet IDs '", "' do not exist"),
 };
-pub(super) const GROUP: Kind = Kind {
+pub(crate) const GROUP: Kind = Kind {
     prefix: "sg",
     malformed: "InvalidGroupId.Malformed",
     not_found: "InvalidGroup.NotFound",
     says: ("The security group '", "' does not exist"),
     says_many: ("The security groups '", "' do not exist"),
 };
-pub(super) const RULE: Kind = Kind {
+pub(crate) const RULE: Kind = Kind {
     prefix: "sgr",
     malformed: "InvalidSecurityGroupRuleId.Malformed",
     not_found: "InvalidSecurityGroupRuleId.NotFound",
     says: ("The security group rule ID '", "' does not exist"),
     says_many: ("The security group rule IDs '", "' do not exist"),
 };
-pub(super) const INTERFACE: Kind = Kind {
+pub(crate) const INTERFACE: Kind = Kind {
     prefix: "eni",
     malformed: "InvalidNetworkInterfaceId.Malformed",
     not_found: "InvalidNetworkInterfaceID.NotFound",
     says: ("The networkInterface ID '", "' does not exist"),
     says_many: ("The networkInterface IDs '", "' do not exist"),
 };
-pub(super) const KEY_PAIR: Kind = Kind {
+pub(crate) const KEY_PAIR: Kind = Kind {
     prefix: "key",
     malformed: "InvalidParameterValue",
     not_found: "InvalidKeyPair.NotFound",
@@ -88,7 +88,7 @@ impl Kind {
     ///
     /// # Errors
     /// The code for a text that is none.
-    pub(super) fn parse<T: FromStr>(&self, id: &str) -> Result<T, ApiError> {
+    pub(crate) fn parse<T: FromStr>(&self, id: &str) -> Result<T, ApiError> {
         id.parse().map_err(|_| {
             let has_prefix = id.strip_prefix(self.prefix).is_some_and(|rest| rest.starts_with('-'));
             let expecting = if has_prefix { String::new() } else { format!(" (expecting \"{}-...\")", self.prefix) };
@@ -97,7 +97,7 @@ impl Kind {
     }
 
     /// What is answered for ids of nothing; there is at least one.
-    pub(super) fn not_found<T: Display>(&self, missing: &[T]) -> ApiError {
+    pub(crate) fn not_found<T: Display>(&self, missing: &[T]) -> ApiError {
         let (before, after) = if missing.len() == 1 { self.says } else { self.says_many };
         let ids: Vec<String> = missing.iter().map(ToString::to_string).collect();
         ApiError::new(self.not_found, format!("{before}{}{after}", ids.join(", ")))
@@ -107,7 +107,7 @@ impl Kind {
     ///
     /// # Errors
     /// For the first that is malformed, else for all that are of nothing.
-    pub(super) fn find_all<T, D>(&self, ids: &[String], find: impl Fn(&T) -> Option<D>) -> Result<Vec<D>, ApiError>
+    pub(crate) fn find_all<T, D>(&self, ids: &[String], find: impl Fn(&T) -> Option<D>) -> Result<Vec<D>, ApiError>
     where
         T: FromStr + Display + PartialEq,
     {

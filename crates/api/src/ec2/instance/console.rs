@@ -2,7 +2,8 @@
 
 use super::show::{text, time};
 use crate::action::{Desk, Slow, internal};
-use crate::ec2::common::{INSTANCE, missing};
+use crate::ec2::common::missing;
+use crate::ec2::kind::INSTANCE;
 use base64::Engine as _;
 use model::ids::InstanceId;
 use model::instance::Instance;

@@ -3,7 +3,8 @@
 use super::filter;
 use super::show::{self, Row, bool_text, text};
 use crate::action::{Call, Read};
-use crate::ec2::common::{INSTANCE, Paging, filters, invalid_combination};
+use crate::ec2::common::{Paging, filters, invalid_combination};
+use crate::ec2::kind::INSTANCE;
 use model::filter::Field;
 use model::instance::{Instance, State};
 use std::sync::Arc;

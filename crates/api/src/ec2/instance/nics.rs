@@ -2,8 +2,9 @@
 
 use crate::action::{Broken, Call, internal};
 use crate::bootstrap;
-use crate::ec2::common::{INTERFACE, SUBNET, invalid_combination, invalid_value, unsupported};
+use crate::ec2::common::{invalid_combination, invalid_value, unsupported};
 use crate::ec2::instance::refuse;
+use crate::ec2::kind::{GROUP, INTERFACE, SUBNET};
 use model::address;
 use model::ids::{AttachmentId, InstanceId, NetworkInterfaceId, SecurityGroupId, SubnetId, VpcId};
 use model::instance_type::InstanceType;
@@ -240,16 +241,7 @@ fn groups_by_id(view: View<'_>, subnet: &Subnet, ids: &[String]) -> Result<Vec<S
 
 /// Finds groups by id, each once.
 pub(super) fn groups_find<'a>(view: View<'a>, ids: &[String]) -> Result<Vec<&'a SecurityGroup>, ApiError> {
-    let mut groups: Vec<&SecurityGroup> = Vec::new();
-    for text in ids {
-        let malformed = |_| ApiError::new("InvalidGroupId.Malformed", format!("Invalid id: \"{text}\" (expecting \"sg-...\")"));
-        let id: SecurityGroupId = text.parse().map_err(malformed)?;
-        let missing = || ApiError::new("InvalidGroup.NotFound", format!("The security group '{id}' does not exist"));
-        let group = view.get::<SecurityGroup>(&id).ok_or_else(missing)?;
-        if groups.iter().all(|g| g.id != group.id) {
-            groups.push(group);
-        }
-    }
+    let groups: Vec<&SecurityGroup> = GROUP.find_all(ids, |id| view.get::<SecurityGroup>(id))?.into_iter().map(|g| &**g).collect();
     groups_limit(groups.len())?;
     Ok(groups)
 }

@@ -6,6 +6,7 @@ use super::refuse;
 use super::show::{self, Row};
 use crate::action::{Broken, Call, Write, internal};
 use crate::ec2::common::{invalid_combination, invalid_value, missing, tag_specifications, unsupported};
+use crate::ec2::kind;
 use base64::Engine as _;
 use model::capacity::{self, Used};
 use model::ids::{ImageId, InstanceId, NetworkInterfaceId, ReservationId, VolumeId};
@@ -81,7 +82,7 @@ fn again(call: &Call, view: View<'_>, done: &IdempotencyToken) -> Result<shapes:
 fn reply(view: View<'_>, made: &[InstanceId]) -> Result<shapes::Reservation, ApiError> {
     let instances: Vec<&Arc<Instance>> = made.iter().filter_map(|id| view.get::<Instance>(id)).collect();
     // A retry more than an hour after the termination of all: they are forgotten, and AWS says so in these words.
-    let Some(first) = instances.first() else { return Err(crate::ec2::common::INSTANCE.not_found(made)) };
+    let Some(first) = instances.first() else { return Err(kind::INSTANCE.not_found(made)) };
     let shown = instances.iter().map(|instance| Row { view, instance }.show()).collect();
     Ok(show::reservation(view.scope().account.as_str(), &first.reservation_id, shown))
 }
@@ -164,10 +165,9 @@ impl Plan {
 /// The image, if this account may launch it. What another tenant owns answers as what doesn't exist.
 fn image(view: View<'_>, id: Option<&str>) -> Result<Arc<Image>, ApiError> {
     let text = id.filter(|t| !t.is_empty()).ok_or_else(|| missing("ImageId"))?;
-    let malformed = |_| ApiError::new("InvalidAMIID.Malformed", format!("Invalid id: \"{text}\" (expecting \"ami-...\")"));
-    let id: ImageId = text.parse().map_err(malformed)?;
+    let id: ImageId = kind::IMAGE.parse(text)?;
     let found = view.get::<Image>(&id).or_else(|| view.find_public_image(&id));
-    found.cloned().ok_or_else(|| ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{id}]' does not exist")))
+    found.cloned().ok_or_else(|| kind::IMAGE.not_found(&[id]))
 }
 
 /// The type: one that AWS doesn't have is an invalid value, one that it has and we don't is refused by name.
