@@ -7,13 +7,11 @@ use store::View;
 use wire::shapes::ec2 as shapes;
 
 /// A value as a member of a reply.
-#[allow(clippy::unnecessary_wraps, reason = "members of replies are options")]
 pub(super) fn text(value: &impl ToString) -> Option<String> {
     Some(value.to_string())
 }
 
 /// A fixed text as a member of a reply.
-#[allow(clippy::unnecessary_wraps, reason = "members of replies are options")]
 pub(super) fn fixed(value: &str) -> Option<String> {
     Some(value.to_owned())
 }
@@ -24,7 +22,6 @@ pub(super) fn number(value: u32) -> Option<i32> {
 }
 
 /// A time as a member of a reply.
-#[allow(clippy::unnecessary_wraps, reason = "members of replies are options")]
 pub(super) fn time(time: Timestamp) -> Option<wire::Timestamp> {
     Some(wire::Timestamp(time.0))
 }
