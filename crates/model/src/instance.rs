@@ -10,7 +10,9 @@
 //!               │                             terminated                                │
 //!               └───────────────────────────── start ───────────────────────────────────┘
 //! ```
-//! A failed start that is not the first ends in `stopping`. ("Amazon EC2 instance state changes", EC2 User Guide.)
+//! Not drawn: a start that fails and isn't the first ends in `stopping`, and so does a machine that was never seen running but is seen
+//! off or dead; a guest's own power-off ends in `shutting-down` if its owner chose so. ("Amazon EC2 instance state changes", EC2
+//! User Guide.)
 
 use crate::ids::{ImageId, InstanceId, NetworkInterfaceId, ReservationId, SubnetId, VolumeId, VpcId};
 use crate::metadata::MetadataOptions;
@@ -315,3 +317,7 @@ impl Instance {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;
