@@ -320,4 +320,4 @@ impl Instance {
 
 #[cfg(test)]
 #[path = "instance_tests.rs"]
-mod tests;
+pub(crate) mod tests;

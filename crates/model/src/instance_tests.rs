@@ -3,10 +3,10 @@
 
 use super::*;
 
-const THEN: Timestamp = Timestamp(1_000);
+pub(crate) const THEN: Timestamp = Timestamp(1_000);
 const NOW: Timestamp = Timestamp(1_795_493_259_042);
 
-fn instance(state: State, run: u64, shutdown_behavior: ShutdownBehavior) -> Instance {
+pub(crate) fn instance(state: State, run: u64, shutdown_behavior: ShutdownBehavior) -> Instance {
     Instance {
         id: "i-00000001".parse().unwrap(),
         reservation_id: "r-00000001".parse().unwrap(),

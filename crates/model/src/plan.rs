@@ -1,115 +1,320 @@
-//! What is to be done next for an instance: from what is wanted and what was observed, without doing it.
+//! What is to be done next for one instance: what is wanted and what was seen go in, one step comes out.
+//!
+//! The loop does the step, looks again, and asks again, so a crash between any two steps needs no undoing: the next look says what
+//! is still to be done. [`Memory`] is lost with the process, and no decision becomes wrong without it, only later or twice.
+//!
+//! Architecture invariant: an observation that failed is never taken for a machine that isn't there. What ends a machine for good
+//! ([`Step::End`]) needs no observation, since removing is right whatever there is.
 
+use crate::image::{Boot, Image};
 use crate::instance::{Ending, Event, Instance, POWER_OFF_MILLIS, State, TERMINATED_VISIBLE_MILLIS};
-use crate::machine::{Activity, Observed};
+use crate::instance_type::InstanceType;
+use crate::machine::{Activity, Disk, Interface, MachineSpec, Observed};
+use crate::network_interface::NetworkInterface;
 use crate::time::Timestamp;
+use std::sync::Arc;
 
-/// How long a guest has for a clean reboot before it is reset ("Reboot your instance": a few minutes), in milliseconds.
+/// How often the power button is pressed again while the guest goes on, in milliseconds: a guest that is still booting misses it.
+pub const PRESS_AGAIN_MILLIS: i64 = 5_000;
+/// How long a guest has to power itself off in a reboot before it is reset, in milliseconds (RebootInstances: "within a few
+/// minutes", four in older editions).
 pub const REBOOT_MILLIS: i64 = 240_000;
+/// How often a machine that a disk error paused is let go on, to see whether the cause is gone, in milliseconds.
+pub const RESUME_AGAIN_MILLIS: i64 = 10_000;
+/// How often a start is tried before it has failed.
+pub const START_TRIES_MAX: u32 = 6;
 
-/// What the host knows besides the machine itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostView {
-    /// The host was started anew since its machines were last seen.
-    pub restarted: bool,
-    /// The power button was pressed for the present wish already.
-    pub pressed: bool,
-    /// The present time.
-    pub now: Timestamp,
+/// What the loop remembers of an instance between two looks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The last press of the power button.
+    pub pressed: Option<Press>,
+    /// When the machine was last told to go on after a disk error.
+    pub resumed: Option<Timestamp>,
+    /// The starts that were tried and after which the machine has not been seen.
+    pub tries: Tries,
+    /// The run whose machine was seen in this life of the server.
+    pub seen_run: Option<u64>,
+    /// Something of a machine was found that nobody wants.
+    pub remains: bool,
 }
 
-/// The next thing to do. After it the machine is observed again.
+/// A press of the power button.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Press {
+    /// Of which run's machine.
+    pub run: u64,
+    /// Since when what it is pressed for is wanted: another wish is another press.
+    pub wish: Timestamp,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Starts that came to nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Of which run.
+    pub run: u64,
+    /// How many.
+    pub count: u32,
+    /// What the last one failed at, for the owner.
+    pub reason: String,
+}
+
+impl Memory {
+    /// Notes a start that came to nothing, or that hasn't come to anything yet.
+    pub fn try_note(&mut self, run: u64, reason: &str) {
+        let count = self.tries_of(run) + 1;
+        self.tries = Tries { run, count, reason: reason.into() };
+    }
+
+    /// How many starts of this run came to nothing.
+    #[must_use]
+    pub fn tries_of(&self, run: u64) -> u32 {
+        if self.tries.run == run { self.tries.count } else { 0 }
+    }
+
+    /// Notes that the machine of this run is there.
+    pub fn seen_note(&mut self, run: u64) {
+        self.seen_run = Some(run);
+        self.tries = Tries::default();
+    }
+}
+
+/// What is known of the host's last start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostBoot {
+    /// The host has been up since the machines were started.
+    Same,
+    /// The host was started anew: a machine that wasn't seen since then went with the host.
+    Restarted,
+}
+
+/// One step for one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing until something changes.
-    Rest,
-    /// Nothing until then, unless something changes.
-    Wait(Timestamp),
-    /// Make the volumes and the VPC, and start the machine.
-    Start,
+    /// Make its volumes and its VPC, then start its machine. `again`: one of this run was there before the host was restarted.
+    Start {
+        /// Whether what is left of the machine has to be removed first.
+        again: bool,
+    },
     /// Press the power button.
-    PowerButton,
-    /// Reset the machine and let it run: the reboot is done.
-    Reset,
-    /// Let a paused machine go on, if what paused it is mended.
+    Press {
+        /// Since when what it is pressed for is wanted.
+        wish: Timestamp,
+    },
+    /// Reset the machine, then record that the reboot is done.
+    Reset {
+        /// The reboot that was asked for.
+        reboot_since: Timestamp,
+    },
+    /// Let the machine go on after a disk error.
     Resume,
-    /// Remove the machine and what it left.
-    Remove,
-    /// Delete what goes with the instance: then nothing is left of it.
+    /// Remove the machine and what goes with it, then record [`Event::Gone`].
+    End,
+    /// Remove what is left of a machine that nobody wants.
     Clear,
-    /// Write down what was seen.
+    /// Record what was seen.
     Record(Event),
-    /// The instance has been visible long enough.
+    /// Delete the console and the document.
     Forget,
+    /// Nothing is due before this time, or before anything changes.
+    Wait(Wait),
 }
 
-/// Decides the next step.
-#[must_use]
-pub fn plan(instance: &Instance, observed: &Observed, host: HostView) -> Step {
-    match &instance.state {
-        State::Pending => starting(instance, observed),
-        State::Running => running(instance, observed, host),
-        State::Stopping(ending) => match end(instance, ending, observed, host) {
-            Some(step) => step,
-            None => Step::Record(Event::Gone),
-        },
-        State::ShuttingDown(ending) => end(instance, ending, observed, host).unwrap_or(Step::Clear),
-        State::Stopped => left_over(observed).unwrap_or(Step::Rest),
-        State::Terminated { at } => left_over(observed).unwrap_or_else(|| {
-            let until = at.plus_millis(TERMINATED_VISIBLE_MILLIS);
-            if host.now >= until { Step::Forget } else { Step::Wait(until) }
-        }),
-    }
+/// Until when nothing is due.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// `None`: until anything changes.
+    pub until: Option<Timestamp>,
+    /// What is waited for, if anything.
+    pub why: Option<Why>,
 }
 
-fn starting(instance: &Instance, observed: &Observed) -> Step {
-    match observed {
-        Observed::Absent => Step::Start,
-        Observed::Known { run, .. } if *run != instance.run => Step::Remove,
-        Observed::Known { activity: Activity::Running | Activity::Paused { .. }, .. } => Step::Record(Event::Started),
-        Observed::Known { activity: Activity::PoweredOff, .. } => Step::Record(Event::GuestPoweredOff),
-        Observed::Known { activity: Activity::Crashed { reason }, .. } => Step::Record(Event::MachineDied { reason: reason.clone() }),
-    }
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The guest was asked to power itself off.
+    PowerOff,
+    /// A disk gave an error; the guest stands still until its cause is gone.
+    DiskError {
+        /// What the disk said.
+        reason: String,
+    },
+    /// What the machine does can't be known.
+    Unknown,
 }
 
-fn running(instance: &Instance, observed: &Observed, host: HostView) -> Step {
-    match observed {
-        Observed::Absent if host.restarted => Step::Start,
-        Observed::Absent => Step::Record(Event::MachineDied { reason: "Internal error: the machine ended unexpectedly".into() }),
-        Observed::Known { run, .. } if *run != instance.run => Step::Remove,
-        Observed::Known { activity: Activity::Running, .. } => match instance.reboot_since {
-            None => Step::Rest,
-            Some(since) => {
-                let until = since.plus_millis(REBOOT_MILLIS);
-                match (host.now >= until, host.pressed) {
-                    (true, _) => Step::Reset,
-                    (false, true) => Step::Wait(until),
-                    (false, false) => Step::PowerButton,
-                }
-            }
-        },
-        Observed::Known { activity: Activity::Paused { .. }, .. } => Step::Resume,
-        Observed::Known { activity: Activity::PoweredOff, .. } if instance.reboot_since.is_some() => Step::Reset,
-        Observed::Known { activity: Activity::PoweredOff, .. } => Step::Record(Event::GuestPoweredOff),
-        Observed::Known { activity: Activity::Crashed { reason }, .. } => Step::Record(Event::MachineDied { reason: reason.clone() }),
-    }
-}
-
-/// How a machine ends; `None` once nothing is left of it.
-fn end(instance: &Instance, ending: &Ending, observed: &Observed, host: HostView) -> Option<Step> {
-    let until = ending.since.plus_millis(POWER_OFF_MILLIS);
-    match observed {
-        Observed::Absent => None,
-        Observed::Known { run, activity: Activity::Running } if *run == instance.run && !ending.force && host.now < until => {
-            Some(if host.pressed { Step::Wait(until) } else { Step::PowerButton })
+impl Why {
+    /// Whether somebody has to do something about it.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::PowerOff => false,
+            Self::DiskError { .. } | Self::Unknown => true,
         }
-        Observed::Known { .. } => Some(Step::Remove),
     }
 }
 
-fn left_over(observed: &Observed) -> Option<Step> {
-    match observed {
-        Observed::Absent => None,
-        Observed::Known { .. } => Some(Step::Remove),
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PowerOff => f.write_str("waits for the guest to power itself off"),
+            Self::DiskError { reason } => write!(f, "the guest is paused: {reason}"),
+            Self::Unknown => f.write_str("what the machine does can't be known"),
+        }
     }
 }
+
+/// The machine, as this run of the instance sees it.
+enum Sight<'a> {
+    Unknown,
+    /// There is none of this run.
+    Absent,
+    Does(&'a Activity),
+}
+
+fn sight<'a>(instance: &Instance, observed: Option<&'a Observed>) -> Sight<'a> {
+    match observed {
+        None => Sight::Unknown,
+        Some(Observed::Known { run, activity }) if *run == instance.run => Sight::Does(activity),
+        Some(Observed::Absent | Observed::Known { .. }) => Sight::Absent,
+    }
+}
+
+/// Whether the machine of an instance in this state is looked at. One that has none is left to the sweep.
+#[must_use]
+pub fn looks(state: &State) -> bool {
+    state.holds_capacity()
+}
+
+/// What is to be done next. `observed` is `None` if the look failed, or if none was taken (see [`looks`]).
+#[must_use]
+pub fn next(instance: &Instance, observed: Option<&Observed>, memory: &Memory, host: HostBoot, now: Timestamp) -> Step {
+    let machine = sight(instance, observed);
+    match &instance.state {
+        State::Pending => pending(instance, &machine, memory),
+        State::Running => running(instance, &machine, memory, host, now),
+        State::Stopping(ending) | State::ShuttingDown(ending) => end(instance.run, ending, &machine, memory, now),
+        State::Stopped if memory.remains => Step::Clear,
+        State::Stopped => Step::Wait(Wait::default()),
+        State::Terminated { .. } if memory.remains => Step::Clear,
+        State::Terminated { at } if now.millis_since(*at) >= TERMINATED_VISIBLE_MILLIS => Step::Forget,
+        State::Terminated { at } => Step::Wait(Wait { until: Some(at.plus_millis(TERMINATED_VISIBLE_MILLIS)), why: None }),
+    }
+}
+
+fn pending(instance: &Instance, machine: &Sight<'_>, memory: &Memory) -> Step {
+    let failed = memory.tries_of(instance.run) >= START_TRIES_MAX;
+    match machine {
+        Sight::Does(Activity::Running | Activity::Paused { .. }) => Step::Record(Event::Started),
+        Sight::Does(Activity::PoweredOff) => Step::Record(Event::GuestPoweredOff),
+        Sight::Does(Activity::Crashed { reason }) => Step::Record(Event::MachineDied { reason: reason.clone() }),
+        // A failed start ends in the removal of whatever there may be.
+        Sight::Unknown | Sight::Absent if failed => {
+            Step::Record(Event::StartFailed { reason: format!("Internal error on launch: {}", memory.tries.reason) })
+        }
+        Sight::Unknown => wait(None, Why::Unknown),
+        Sight::Absent => Step::Start { again: false },
+    }
+}
+
+fn running(instance: &Instance, machine: &Sight<'_>, memory: &Memory, host: HostBoot, now: Timestamp) -> Step {
+    match (machine, instance.reboot_since) {
+        (Sight::Unknown, _) => wait(None, Why::Unknown),
+        (Sight::Absent, _) => vanished(instance, memory, host),
+        (Sight::Does(Activity::Running), None) => Step::Wait(Wait::default()),
+        (Sight::Does(Activity::Running | Activity::Paused { .. }), Some(since)) if now.millis_since(since) >= REBOOT_MILLIS => {
+            Step::Reset { reboot_since: since }
+        }
+        (Sight::Does(Activity::Running), Some(since)) => ask(instance.run, since, since.plus_millis(REBOOT_MILLIS), memory, now),
+        (Sight::Does(Activity::Paused { reason }), since) => paused(reason, since.map(|s| s.plus_millis(REBOOT_MILLIS)), memory, now),
+        (Sight::Does(Activity::PoweredOff | Activity::Crashed { .. }), Some(since)) => Step::Reset { reboot_since: since },
+        (Sight::Does(Activity::PoweredOff), None) => Step::Record(Event::GuestPoweredOff),
+        (Sight::Does(Activity::Crashed { reason }), None) => Step::Record(Event::MachineDied { reason: reason.clone() }),
+    }
+}
+
+/// A machine that ran is not there: it went with the host, or it died.
+fn vanished(instance: &Instance, memory: &Memory, host: HostBoot) -> Step {
+    let died = |reason: String| Step::Record(Event::MachineDied { reason });
+    if memory.seen_run == Some(instance.run) {
+        return died("The instance's machine ended unexpectedly".into());
+    }
+    match host {
+        HostBoot::Same => died("The instance's machine ended unexpectedly".into()),
+        HostBoot::Restarted if memory.tries_of(instance.run) >= START_TRIES_MAX => {
+            died(format!("The instance could not be started again after its host was: {}", memory.tries.reason))
+        }
+        HostBoot::Restarted => Step::Start { again: true },
+    }
+}
+
+fn end(run: u64, ending: &Ending, machine: &Sight<'_>, memory: &Memory, now: Timestamp) -> Step {
+    let deadline = ending.since.plus_millis(POWER_OFF_MILLIS);
+    if ending.force || now >= deadline {
+        return Step::End;
+    }
+    match machine {
+        Sight::Does(Activity::Running) => ask(run, ending.since, deadline, memory, now),
+        Sight::Does(Activity::Paused { reason }) => paused(reason, Some(deadline), memory, now),
+        Sight::Does(Activity::PoweredOff | Activity::Crashed { .. }) | Sight::Absent => Step::End,
+        Sight::Unknown => wait(Some(deadline), Why::Unknown),
+    }
+}
+
+/// Presses the power button for a wish, if it is time to, else waits for the guest.
+fn ask(run: u64, wish: Timestamp, deadline: Timestamp, memory: &Memory, now: Timestamp) -> Step {
+    match memory.pressed.filter(|p| p.run == run && p.wish == wish && waits(p.at, PRESS_AGAIN_MILLIS, now)) {
+        Some(press) => wait(Some(deadline.min(press.at.plus_millis(PRESS_AGAIN_MILLIS))), Why::PowerOff),
+        None => Step::Press { wish },
+    }
+}
+
+/// Lets a paused machine go on, if it is time to. It pauses again if the cause is still there.
+fn paused(reason: &str, deadline: Option<Timestamp>, memory: &Memory, now: Timestamp) -> Step {
+    match memory.resumed.filter(|at| waits(*at, RESUME_AGAIN_MILLIS, now)) {
+        Some(at) => {
+            let again = at.plus_millis(RESUME_AGAIN_MILLIS);
+            wait(Some(deadline.map_or(again, |d| d.min(again))), Why::DiskError { reason: reason.into() })
+        }
+        None => Step::Resume,
+    }
+}
+
+/// Whether less than `millis` have gone by. A clock that was set back has gone by.
+fn waits(since: Timestamp, millis: i64, now: Timestamp) -> bool {
+    (0..millis).contains(&now.millis_since(since))
+}
+
+fn wait(until: Option<Timestamp>, why: Why) -> Step {
+    Step::Wait(Wait { until, why: Some(why) })
+}
+
+/// The machine that runs an instance.
+///
+/// # Errors
+/// A text for the log, if the documents can't make a machine.
+pub fn machine_spec(instance: &Instance, image: &Image, interfaces: &[Arc<NetworkInterface>]) -> Result<MachineSpec, String> {
+    let kind =
+        InstanceType::find(&instance.instance_type).ok_or_else(|| format!("no instance type is named {:?}", instance.instance_type))?;
+    let volumes = instance.volumes.iter().cloned().map(Disk::Volume);
+    let stores = (0..).zip(kind.disk_bytes()).map(|(index, bytes)| Disk::InstanceStore { index, bytes });
+    Ok(MachineSpec {
+        id: instance.id.clone(),
+        run: instance.run,
+        vcpus: kind.vcpus_with(instance.cpu_options),
+        memory_mib: kind.memory_mib,
+        kernel_command_line: match &image.boot {
+            Boot::Firmware => None,
+            Boot::Kernel { command_line } => Some(command_line.clone()),
+        },
+        image_id: instance.image_id.clone(),
+        disks: volumes.chain(stores).collect(),
+        interfaces: interfaces.iter().map(|n| Interface { id: n.id.clone(), mac: n.mac }).collect(),
+    })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -3,27 +3,55 @@
 use model::ids::VpcId;
 use model::instance::Instance;
 use model::metadata::{Guest, GuestInterface};
-use model::names;
 use model::network_interface::NetworkInterface;
 use model::security_group::SecurityGroup;
 use model::subnet::Subnet;
 use model::volume::Volume;
 use model::vpc::Vpc;
 use node::directory::Directory;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use store::{Store, View};
 
 /// The directory of one store.
-pub struct StoreDirectory(pub Store);
+pub struct StoreDirectory {
+    store: Store,
+    known: Mutex<Known>,
+}
+
+/// The guests that were asked for at one revision: each is put together once.
+#[derive(Default)]
+struct Known {
+    revision: u64,
+    guests: HashMap<(VpcId, Ipv4Addr), Arc<Guest>>,
+}
+
+impl StoreDirectory {
+    /// Answers from this store.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, known: Mutex::default() }
+    }
+}
 
 impl Directory for StoreDirectory {
     fn guest(&self, vpc: &VpcId, private_ip: Ipv4Addr) -> Option<Arc<Guest>> {
-        let snapshot = self.0.snapshot();
+        let snapshot = self.store.snapshot();
         let (scope, interface) = snapshot.interface_at(vpc, private_ip)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.revision != snapshot.revision() {
+            *known = Known { revision: snapshot.revision(), guests: HashMap::new() };
+        }
+        let key = (vpc.clone(), private_ip);
+        if let Some(guest) = known.guests.get(&key) {
+            return Some(guest.clone());
+        }
         let view = snapshot.of(scope);
         let instance = view.get::<Instance>(&interface.attachment.as_ref()?.instance_id)?;
-        guest(view, instance).map(Arc::new)
+        let guest = Arc::new(guest(view, instance)?);
+        known.guests.insert(key, guest.clone());
+        Some(guest)
     }
 }
 
@@ -52,8 +80,8 @@ fn guest(view: View<'_>, instance: &Instance) -> Option<Guest> {
             .enumerate()
             .map(|(n, name)| (format!("ebs{}", n + 1), name.trim_start_matches("/dev/").to_owned()))
             .collect(),
-        private_dns: names::private_dns(&scope.region, instance.private_ip),
-        public_dns: public_ip.map(|ip| names::public_dns(&scope.region, ip)),
+        private_dns: scope.region.private_name(instance.private_ip),
+        public_dns: public_ip.map(|ip| scope.region.public_name(ip)),
         interfaces,
         tags: instance.tags.clone(),
         options: instance.metadata_options.clone(),

@@ -1,318 +1,281 @@
-//! Instances: each is taken step by step to where it is wanted.
+//! Instances: each is taken step by step to where it is wanted. What the next step is, [`model::plan`] decides.
 
-use crate::{BOOT_ID, Reconciler, STEPS_MAX, Wish};
-use anyhow::Context as _;
-use model::fault::Crash;
-use model::ids::InstanceId;
-use model::image::{Boot, Image};
-use model::instance::{Event, Instance, State};
-use model::machine::{Activity, Disk, Interface, MachineSpec, Observed};
+use crate::Reconciler;
+use crate::error::{CALL_TIMEOUT, Stop, call};
+use crate::start::NotStarted;
+use crate::table::{Next, Note, Wanted};
+use anyhow::anyhow;
+use model::ids::{InstanceId, VolumeId};
+use model::instance::{Event, Instance, Refused, State};
+use model::machine::Observed;
 use model::network_interface::NetworkInterface;
-use model::plan::{HostView, Step, plan};
+use model::plan::{self, Memory, Press, Step, Wait};
 use model::scope::Scope;
+use model::time::Timestamp;
 use model::volume::Volume;
-use node::hypervisor::Parts;
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use store::SystemTx;
 
-/// Starts that may fail in a row before the instance is given up.
-const START_FAILURES_MAX: u32 = 5;
-/// How long to wait after the first failure, and at most, in milliseconds; it doubles with each.
-const RETRY_MILLIS: i64 = 500;
-const RETRY_MILLIS_MAX: i64 = 30_000;
-const GIB: u64 = 1 << 30;
+/// How often a machine is looked at though nothing was heard of it, in milliseconds.
+const LOOK_MILLIS: i64 = 5_000;
+/// Steps for one instance before others have their turn.
+const STEPS_MAX: u32 = 32;
 
-/// A driver's error, or the simulated end of the process.
-enum Failed {
-    Driver(anyhow::Error),
-    Crash(Crash),
-}
-
-impl From<anyhow::Error> for Failed {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Driver(error)
-    }
-}
-
-impl From<Crash> for Failed {
-    fn from(crash: Crash) -> Self {
-        Self::Crash(crash)
-    }
-}
-
-impl From<store::StoreError> for Failed {
-    fn from(error: store::StoreError) -> Self {
-        Self::Driver(error.into())
-    }
+/// What work on one instance is done with. The document may be older than the store's: each write reads it again.
+pub(crate) struct At<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) instance: &'a Arc<Instance>,
+    pub(crate) memory: &'a mut Memory,
 }
 
 impl Reconciler {
-    /// Does what is due for one instance, until it rests or waits.
-    pub(crate) async fn instance_work(&self, id: &InstanceId) -> Result<(), Crash> {
-        for _ in 0..STEPS_MAX {
-            let Some((scope, instance)) = self.store.snapshot().find::<Instance>(id).map(|(s, i)| (s.clone(), i.clone())) else {
-                return Ok(());
-            };
-            match self.instance_step(&scope, &instance).await {
-                Ok(true) => {
-                    self.memory().failures.remove(id);
-                }
-                Ok(false) => return Ok(()),
-                Err(Failed::Crash(crash)) => return Err(crash),
-                Err(Failed::Driver(error)) => {
-                    self.failed(&scope, &instance, &error).await?;
-                    return Ok(());
-                }
+    /// Does step after step, until nothing is due for the instance.
+    pub(crate) async fn instance_work(&self, id: &InstanceId, memory: &mut Memory) -> Result<Next, Stop> {
+        let mut steps = 0;
+        let mut started = false;
+        loop {
+            let snapshot = self.store.snapshot();
+            let Some((scope, instance)) = snapshot.find::<Instance>(id) else { return Ok(Next { steps, ..Next::default() }) };
+            let mut at = At { scope, instance, memory };
+            let look = self.look(&mut at).await;
+            let now = self.clock.now();
+            let observed = look.as_ref().ok().and_then(Option::as_ref);
+            let step = plan::next(instance, observed, at.memory, self.boot(&snapshot), now);
+            if let Step::Wait(wait) = step {
+                // If what there is can't be known, nothing is done but to look again, after a while.
+                look?;
+                return Ok(next(instance, wait, now, steps));
+            }
+            if matches!(step, Step::Start { .. }) && std::mem::replace(&mut started, true) {
+                return Err(anyhow!("the machine was gone as soon as it was started").into());
+            }
+            self.step(&mut at, step, now).await?;
+            steps += 1;
+            if steps == STEPS_MAX {
+                return Err(anyhow!("no rest after {STEPS_MAX} steps").into());
             }
         }
-        Ok(())
     }
 
-    /// One step; `false` if the instance rests.
-    async fn instance_step(&self, scope: &Scope, instance: &Arc<Instance>) -> Result<bool, Failed> {
-        let id = &instance.id;
+    /// Looks at the machine, if the instance may have one. An error means unknown.
+    async fn look(&self, at: &mut At<'_>) -> anyhow::Result<Option<Observed>> {
+        let instance = at.instance;
+        if !plan::looks(&instance.state) {
+            return Ok(None);
+        }
+        let look = call("observe the machine", CALL_TIMEOUT, self.drivers.hypervisor.observe(&instance.id)).await;
+        match &look {
+            Ok(Observed::Known { run, .. }) if *run == instance.run => at.memory.seen_note(*run),
+            Ok(Observed::Known { .. } | Observed::Absent) => {}
+            Err(_) if instance.state == State::Pending => at.memory.try_note(instance.run, "its machine could not be looked at"),
+            Err(_) => {}
+        }
+        look.map(Some)
+    }
+
+    async fn start(&self, at: &mut At<'_>, again: bool) -> Result<(), Stop> {
+        let (id, run) = (&at.instance.id, at.instance.run);
+        match self.machine_start(at, again).await {
+            Ok(()) => {}
+            Err(NotStarted::Outdated) => return Ok(()),
+            Err(NotStarted::Stop(stop)) => return Err(stop),
+            Err(NotStarted::Failed { reason, error }) => {
+                at.memory.tries.reason = reason.into();
+                return Err(error.into());
+            }
+        }
+        tracing::info!(instance = %id, run, again, "machine started");
+        self.faults.hit("reconcile.machine.started.before_record")?;
+        match at.instance.reboot_since {
+            // A start is a reboot, too.
+            Some(since) if again => self.reboot_done(at, since).await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Does one step.
+    async fn step(&self, at: &mut At<'_>, step: Step, now: Timestamp) -> Result<(), Stop> {
+        let id = &at.instance.id;
         let hypervisor = &self.drivers.hypervisor;
-        // An error here means unknown, and nothing is concluded from it.
-        let observed = hypervisor.observe(id).await.context("can't observe the machine")?;
-        let wish = wish(instance);
-        let pressed = wish.is_some() && self.memory().pressed.get(id).copied() == wish;
-        let host = HostView { restarted: self.host_restarted(), pressed, now: self.clock.now() };
-        self.note(id, &observed);
-        match plan(instance, &observed, host) {
-            Step::Rest | Step::Wait(_) => return Ok(false),
-            Step::Start => {
-                self.start(scope, instance).await?;
-                self.faults.hit("reconcile.machine.started")?;
+        match step {
+            Step::Wait(_) => {}
+            Step::Start { again } => self.start(at, again).await?,
+            Step::Press { wish } => {
+                call("press the power button", CALL_TIMEOUT, hypervisor.power_button(id)).await?;
+                at.memory.pressed = Some(Press { run: at.instance.run, wish, at: now });
             }
-            Step::PowerButton => {
-                hypervisor.power_button(id).await.context("can't press the power button")?;
-                if let Some(wish) = wish {
-                    self.memory().pressed.insert(id.clone(), wish);
-                }
-                return Ok(false);
+            Step::Reset { reboot_since } => {
+                call("reset the machine", CALL_TIMEOUT, hypervisor.reset(id)).await?;
+                self.faults.hit("reconcile.machine.reset.before_record")?;
+                self.reboot_done(at, reboot_since).await?;
             }
-            Step::Reset => {
-                hypervisor.reset(id).await.context("can't reset the machine")?;
-                self.faults.hit("reconcile.machine.reset")?;
-                let since = instance.reboot_since;
-                self.change(scope, instance, move |i, _| {
-                    if i.reboot_since == since {
-                        i.reboot_since = None;
+            Step::Resume => {
+                call("let the machine go on", CALL_TIMEOUT, hypervisor.resume(id)).await?;
+                at.memory.resumed = Some(now);
+            }
+            Step::End => self.machine_end(at).await?,
+            Step::Clear => {
+                call("remove what is left of the machine", CALL_TIMEOUT, hypervisor.remove(id)).await?;
+                at.memory.remains = false;
+            }
+            Step::Record(event) => {
+                self.faults.hit("reconcile.event.before_record")?;
+                self.record(at, event).await?;
+            }
+            Step::Forget => {
+                call("delete the console", CALL_TIMEOUT, hypervisor.console_remove(id)).await?;
+                self.faults.hit("reconcile.console.removed.before_record")?;
+                self.instance_change(at, move |tx, scope, instance| {
+                    if matches!(instance.state, State::Terminated { .. }) {
+                        tx.remove::<Instance>(scope, &instance.id);
                     }
                 })
                 .await?;
             }
-            Step::Resume => {
-                // If the cause is still there it pauses again at once, so this is tried with each period only.
-                hypervisor.resume(id).await.context("can't resume the machine")?;
-                return Ok(false);
-            }
-            Step::Remove => {
-                hypervisor.remove(id).await.context("can't remove the machine")?;
-                self.faults.hit("reconcile.machine.removed")?;
-            }
-            Step::Clear => {
-                for volume in doomed(&self.store.snapshot().of(scope), instance) {
-                    self.drivers.volumes.remove(&volume.id).await.context("can't delete a volume")?;
-                    self.faults.hit("reconcile.volume.removed")?;
-                }
-                self.record(scope, instance, Event::Gone).await?;
-            }
-            Step::Record(event) => self.record(scope, instance, event).await?,
-            Step::Forget => {
-                hypervisor.console_remove(id).await.context("can't delete the console")?;
-                let (scope, id) = (scope.clone(), id.clone());
-                let _ = self.store.write(move |tx| Ok::<_, ()>(tx.remove::<Instance>(&scope, &id))).await?;
-            }
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Makes what the machine stands on, and starts it.
-    async fn start(&self, scope: &Scope, instance: &Arc<Instance>) -> Result<(), Failed> {
-        let snapshot = self.store.snapshot();
-        let view = snapshot.of(scope);
-        let find_image = || view.get::<Image>(&instance.image_id).or_else(|| view.find_public_image(&instance.image_id));
-        let image = find_image().context("the image is gone")?;
-        let kind = model::instance_type::InstanceType::find(&instance.instance_type).context("the type is gone")?;
-        let volumes = async {
-            for id in &instance.volumes {
-                let volume = view.get::<Volume>(id).context("a volume is gone")?;
-                self.drivers.volumes.ensure(id, u64::from(volume.size_gib) * GIB, &volume.source).await.context("can't make a volume")?;
-            }
-            Ok::<_, anyhow::Error>(())
-        };
-        let vpc = async { self.vpc_ensure(scope, &instance.vpc_id).await.context("can't make the VPC") };
-        tokio::try_join!(volumes, vpc)?;
-        self.faults.hit("reconcile.machine.prepared")?;
-
-        let mut parts = Parts::default();
-        let mut disks = Vec::new();
-        for id in &instance.volumes {
-            parts.volumes.push(self.drivers.volumes.files(id).await?);
-            disks.push(Disk::Volume(id.clone()));
-        }
-        let (count, gigabytes) = kind.disks;
-        disks.extend((0..count).map(|index| Disk::InstanceStore { index, bytes: u64::from(gigabytes) * 1_000_000_000 }));
-        let mut interfaces = Vec::new();
-        for id in &instance.interfaces {
-            let mac = view.get::<NetworkInterface>(id).context("an interface is gone")?.mac;
-            parts.taps.push(self.drivers.network.tap_open(&instance.vpc_id, id).await?);
-            interfaces.push(Interface { id: id.clone(), mac });
-        }
-        let kernel_command_line = match &image.boot {
-            Boot::Firmware => None,
-            Boot::Kernel { command_line } => {
-                parts.kernel = self.drivers.images.files(&image.id).await?.kernel;
-                Some(command_line.clone())
-            }
-        };
-        let spec = MachineSpec {
-            id: instance.id.clone(),
-            run: instance.run,
-            vcpus: instance.cpu_options.map_or(kind.vcpus(), |(cores, threads)| cores * threads),
-            memory_mib: kind.memory_mib,
-            kernel_command_line,
-            image_id: image.id.clone(),
-            disks,
-            interfaces,
-        };
-        Ok(self.drivers.hypervisor.start(&spec, parts).await.context("can't start the machine")?)
+    /// Reads the newest document and lets a closure change it, unless it was started anew or is gone: what was seen says nothing of
+    /// another run.
+    async fn instance_change<T, F>(&self, at: &At<'_>, closure: F) -> Result<Option<T>, Stop>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut SystemTx<'_>, &Scope, Instance) -> T + Send + 'static,
+    {
+        let (scope, id, run) = (at.scope.clone(), at.instance.id.clone(), at.instance.run);
+        let write = self.store.write(move |tx| {
+            let newest = tx.get::<Instance>(&scope, &id).filter(|i| i.run == run).cloned();
+            Ok::<_, Infallible>(newest.map(|instance| closure(tx, &scope, (*instance).clone())))
+        });
+        let Ok(done) = write.await?;
+        Ok(done)
     }
 
-    /// Applies an event to the newest document: a wish that was committed meanwhile stands.
-    async fn record(&self, scope: &Scope, seen: &Instance, event: Event) -> Result<(), Failed> {
-        self.faults.hit("reconcile.record.before")?;
+    async fn record(&self, at: &At<'_>, event: Event) -> Result<(), Stop> {
         let now = self.clock.now();
-        let run = seen.run;
-        let owner = scope.clone();
-        self.change(scope, seen, move |instance, tx| {
-            if instance.run != run || instance.apply(&event, now) != Ok(true) {
-                return;
+        tracing::info!(instance = %at.instance.id, run = at.instance.run, ?event, "seen");
+        let applied = self.instance_change(at, move |tx, scope, mut instance| {
+            let applied = instance.apply(&event, now);
+            if applied == Ok(true) {
+                tx.put(scope, instance);
             }
-            if event == Event::Gone {
-                gone(tx, &owner, instance);
+            applied
+        });
+        match applied.await? {
+            // A newer wish was committed meanwhile, and stands.
+            Some(Ok(_)) | None => Ok(()),
+            Some(Err(Refused)) => Err(anyhow!("what was seen doesn't fit the instance's state any more").into()),
+        }
+    }
+
+    async fn reboot_done(&self, at: &At<'_>, since: Timestamp) -> Result<(), Stop> {
+        self.instance_change(at, move |tx, scope, instance| {
+            if instance.reboot_since == Some(since) {
+                tx.put(scope, Instance { reboot_since: None, ..instance });
             }
         })
         .await
+        .map(drop)
     }
 
-    /// Changes an instance in a transaction, if it is still there.
-    async fn change(
-        &self,
-        scope: &Scope,
-        seen: &Instance,
-        closure: impl FnOnce(&mut Instance, &mut SystemTx<'_>) + Send + 'static,
-    ) -> Result<(), Failed> {
-        let (scope, id) = (scope.clone(), seen.id.clone());
-        let written = self.store.write(move |tx| {
-            let Some(found) = tx.get::<Instance>(&scope, &id).cloned() else { return Ok::<_, ()>(()) };
-            let mut instance = (*found).clone();
-            closure(&mut instance, tx);
-            tx.put(&scope, instance);
-            Ok(())
-        });
-        let _ = written.await?;
-        Ok(())
-    }
-
-    /// Waits longer after each failure, and gives up a start that keeps failing.
-    async fn failed(&self, scope: &Scope, instance: &Arc<Instance>, error: &anyhow::Error) -> Result<(), Crash> {
-        let id = &instance.id;
-        tracing::warn!(instance = %id, error = format!("{error:#}"), "a step failed; it is tried again");
-        let count = {
-            let mut memory = self.memory();
-            let count = memory.failures.get(id).map_or(1, |(n, _)| n + 1);
-            let wait = RETRY_MILLIS.saturating_mul(1 << count.min(10)).min(RETRY_MILLIS_MAX);
-            memory.failures.insert(id.clone(), (count, self.clock.now().plus_millis(wait)));
-            memory.notes.insert(id.clone(), format!("{error:#}"));
-            count
-        };
-        if count >= START_FAILURES_MAX && instance.state == State::Pending {
-            let reason = "Internal error: the machine could not be started".into();
-            match self.record(scope, instance, Event::StartFailed { reason }).await {
-                Ok(()) => drop(self.memory().failures.remove(id)),
-                Err(Failed::Crash(crash)) => return Err(crash),
-                Err(Failed::Driver(error)) => tracing::error!(instance = %id, error = format!("{error:#}"), "can't give up a start"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps what the operator should know of a machine.
-    fn note(&self, id: &InstanceId, observed: &Observed) {
-        let mut memory = self.memory();
-        if let Observed::Known { activity: Activity::Paused { reason }, .. } = observed {
-            memory.notes.insert(id.clone(), format!("paused, since its disk said: {reason}"));
-        } else if !memory.failures.contains_key(id) {
-            memory.notes.remove(id);
-        }
-    }
-
-    /// Writes down which start of the host the machines were seen in, once all that ran before are seen again.
-    pub(crate) async fn boot_id_record(&self) -> Result<(), Crash> {
-        let boot_id = self.host.boot_id();
-        let snapshot = self.store.snapshot();
-        if snapshot.setting(BOOT_ID) == Some(&boot_id) {
+    /// Removes the machine and what goes with it, then records that. Done again from the start after a crash, since each part may be
+    /// done twice.
+    async fn machine_end(&self, at: &mut At<'_>) -> Result<(), Stop> {
+        let id = &at.instance.id;
+        call("remove the machine", CALL_TIMEOUT, self.drivers.hypervisor.remove(id)).await?;
+        at.memory.remains = false;
+        self.faults.hit("reconcile.machine.removed.before_record")?;
+        if matches!(at.instance.state, State::Stopping(_)) {
+            let now = self.clock.now();
+            self.instance_change(at, move |tx, scope, instance| stopped_record(tx, scope, instance, now)).await?;
             return Ok(());
         }
-        for (_, instance) in snapshot.all::<Instance>().filter(|(_, i)| i.state == State::Running) {
-            if !matches!(self.drivers.hypervisor.observe(&instance.id).await, Ok(Observed::Known { .. })) {
-                return Ok(());
-            }
+        // Marked first: from then on nobody can want to keep them.
+        let doomed = self.instance_change(at, volumes_mark).await?.unwrap_or_default();
+        self.faults.hit("reconcile.volumes.marked")?;
+        for volume in &doomed {
+            call("delete the volume", CALL_TIMEOUT, self.drivers.volumes.remove(volume)).await?;
         }
-        let written = self.store.write(move |tx| {
-            tx.setting_put(BOOT_ID, &boot_id);
-            Ok::<_, ()>(())
-        });
-        if let Err(error) = written.await {
-            tracing::error!(%error, "can't record the host's start");
-        }
+        self.faults.hit("reconcile.volumes.removed.before_record")?;
+        let now = self.clock.now();
+        self.instance_change(at, move |tx, scope, instance| terminated_record(tx, scope, instance, &doomed, now)).await?;
         Ok(())
     }
 }
 
-/// What the power button is pressed for: a new wish presses it anew.
-fn wish(instance: &Instance) -> Option<Wish> {
-    let since = match &instance.state {
-        State::Stopping(ending) | State::ShuttingDown(ending) => Some(ending.since),
-        State::Running => instance.reboot_since,
-        State::Pending | State::Stopped | State::Terminated { .. } => None,
-    };
-    since.map(|since| (instance.run, instance.state.name(), since))
-}
-
-/// The volumes that go with an instance.
-fn doomed(view: &store::View<'_>, instance: &Instance) -> Vec<Arc<Volume>> {
-    let volumes = instance.volumes.iter().filter_map(|id| view.get::<Volume>(id).cloned());
-    volumes.filter(|v| v.attachment.as_ref().is_some_and(|a| a.delete_on_termination)).collect()
-}
-
-/// What the end of a machine means for the documents around it: a stop gives back the public address, a termination all.
-fn gone(tx: &mut SystemTx<'_>, scope: &Scope, instance: &mut Instance) {
-    let over = matches!(instance.state, State::Terminated { .. });
-    for id in instance.interfaces.clone() {
-        let Some(found) = tx.get::<NetworkInterface>(scope, &id).cloned() else { continue };
-        let mut interface = (*found).clone();
-        interface.public_ip = None;
-        if over && interface.attachment.as_ref().is_none_or(|a| a.delete_on_termination) {
-            tx.remove::<NetworkInterface>(scope, &id);
-            continue;
-        }
-        if over {
-            interface.attachment = None;
-        }
-        tx.put(scope, interface);
+/// Until when an instance waits.
+fn next(instance: &Arc<Instance>, wait: Wait, now: Timestamp, steps: u32) -> Next {
+    let looked_at = plan::looks(&instance.state).then(|| now.plus_millis(LOOK_MILLIS));
+    Next {
+        at: wait.until.into_iter().chain(looked_at).min(),
+        note: wait.why.map(|why| Note { text: why.to_string(), trouble: why.is_trouble() }),
+        seen: Some(Wanted::Instance(instance.clone())),
+        steps,
     }
-    if !over {
+}
+
+/// The machine is gone, the instance is stopped: public addresses that are given at each start go back.
+fn stopped_record(tx: &mut SystemTx<'_>, scope: &Scope, mut instance: Instance, now: Timestamp) {
+    if !matches!(instance.state, State::Stopping(_)) || instance.apply(&Event::Gone, now) != Ok(true) {
         return;
     }
-    for volume in doomed(&tx.of(scope), instance) {
-        tx.remove::<Volume>(scope, &volume.id);
+    for id in &instance.interfaces {
+        if let Some(interface) = tx.get::<NetworkInterface>(scope, id).filter(|n| n.map_public_ip).cloned() {
+            tx.put(scope, NetworkInterface { public_ip: None, ..(*interface).clone() });
+        }
     }
-    for id in std::mem::take(&mut instance.volumes) {
-        let Some(found) = tx.get::<Volume>(scope, &id).cloned() else { continue };
-        tx.put(scope, Volume { attachment: None, ..(*found).clone() });
+    tx.put(scope, instance);
+}
+
+/// Marks the volumes that go with an instance that is shutting down, and gives them back.
+fn volumes_mark(tx: &mut SystemTx<'_>, scope: &Scope, instance: Instance) -> BTreeSet<VolumeId> {
+    if !matches!(instance.state, State::ShuttingDown(_)) {
+        return BTreeSet::new();
     }
-    instance.interfaces.clear();
+    let doomed = volumes_of(tx, scope, &instance).into_iter().filter(|v| goes_with_instance(v));
+    doomed
+        .map(|volume| {
+            tx.put(scope, Volume { deleting: true, ..(*volume).clone() });
+            volume.id.clone()
+        })
+        .collect()
+}
+
+/// The machine and the files of `removed` are gone: the instance is terminated, if that is all that goes with it, and what it leaves is
+/// detached.
+fn terminated_record(tx: &mut SystemTx<'_>, scope: &Scope, mut instance: Instance, removed: &BTreeSet<VolumeId>, now: Timestamp) {
+    let volumes = volumes_of(tx, scope, &instance);
+    let all = volumes.iter().filter(|v| goes_with_instance(v)).all(|v| removed.contains(&v.id));
+    if !all || !matches!(instance.state, State::ShuttingDown(_)) || instance.apply(&Event::Gone, now) != Ok(true) {
+        return;
+    }
+    for volume in volumes {
+        if removed.contains(&volume.id) {
+            tx.remove::<Volume>(scope, &volume.id);
+        } else {
+            tx.put(scope, Volume { attachment: None, ..(*volume).clone() });
+        }
+    }
+    for id in std::mem::take(&mut instance.interfaces) {
+        let Some(interface) = tx.get::<NetworkInterface>(scope, &id).cloned() else { continue };
+        if interface.attachment.as_ref().is_some_and(|a| !a.delete_on_termination) {
+            let public_ip = interface.public_ip.filter(|_| !interface.map_public_ip);
+            tx.put(scope, NetworkInterface { attachment: None, public_ip, ..(*interface).clone() });
+        } else {
+            tx.remove::<NetworkInterface>(scope, &id);
+        }
+    }
+    instance.volumes.clear();
+    tx.put(scope, instance);
+}
+
+fn volumes_of(tx: &SystemTx<'_>, scope: &Scope, instance: &Instance) -> Vec<Arc<Volume>> {
+    instance.volumes.iter().filter_map(|id| tx.get::<Volume>(scope, id).cloned()).collect()
+}
+
+fn goes_with_instance(volume: &Volume) -> bool {
+    volume.deleting || volume.attachment.as_ref().is_some_and(|a| a.delete_on_termination)
 }

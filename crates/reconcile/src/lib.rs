@@ -1,33 +1,58 @@
-//! The loops that make the host what the store says. They take no input: each looks at what is wanted and what is there, does the next
-//! thing, and looks again. So a crash anywhere only means that the next look finds less done.
+//! The loops that make the host what the store says.
+//!
+//! A loop takes no input. It is woken by a commit, by a driver or by time, compares what is wanted with what is there, does the next
+//! step, records what it saw, and looks again. So a crash anywhere only means that the next look finds less done, and there is no
+//! common path with a hint beside a rare one without it.
+//!
+//! - `table` finds what is due; every thing has one piece of work at a time, so nothing races with itself.
+//! - `instances`, `networks`, `volumes`, `images`, `sweep` and `host` do the work; [`model::plan`] decides for an instance.
+//! - [`Reconciler::run`] is the server's way: concurrent, and whatever fails waits longer each time, by itself.
+//!   [`Reconciler::pass`] is the simulation's way through the same code: one thing after the other, in a fixed order.
 
 pub mod directory;
+mod error;
+mod host;
+mod images;
 mod instances;
 mod networks;
+mod start;
+mod status;
 mod sweep;
+mod table;
+mod volumes;
 
+pub use error::Halt;
+pub use host::{HostFacts, LinuxHost};
+pub use status::{Status, Waiting};
+
+use error::Stop;
 use model::fault::Faults;
-use model::ids::InstanceId;
+use model::ids::VpcId;
+use model::plan::{HostBoot, Memory};
 use model::time::{Clock, Timestamp};
+use networks::Ensured;
 use node::hypervisor::Hypervisor;
 use node::image::Images;
 use node::network::Network;
 use node::volume::Volumes;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use store::Store;
+use store::{Snapshot, Store};
+use sweep::Orphans;
+use table::{Job, Look, Next, Scan, Table, Task};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 
-/// How often the loops look without being woken.
-const PERIOD: Duration = Duration::from_secs(2);
-/// Instances that are worked on at one time.
-const WORKERS_MAX: usize = 8;
-/// Steps for one instance before others have their turn.
-const STEPS_MAX: usize = 16;
-/// The setting that holds the host's boot id when its machines were last seen.
-const BOOT_ID: &str = "host.boot_id";
+/// How often everything is compared, though nothing woke the loops.
+const PERIOD: Duration = Duration::from_secs(5);
+/// How long after one look at all machines the drivers can cause another: under a storm of their news the loops still do other work.
+const POKE_SPACING: Duration = Duration::from_millis(100);
+/// Most pieces of work under way. Those that wait for their turn to start a machine count, so it is far more than are ever busy.
+const TASKS_MAX: usize = 1024;
+/// How long work that is under way may take once the loops are to stop. What is cut off then goes on after the next start.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// What a host does for the loops.
 #[derive(Clone)]
@@ -42,12 +67,6 @@ pub struct Drivers {
     pub images: Arc<dyn Images>,
 }
 
-/// What is known of the host itself.
-pub trait HostFacts: Send + Sync {
-    /// Another text after each start of the host (`/proc/sys/kernel/random/boot_id`).
-    fn boot_id(&self) -> String;
-}
-
 /// The loops of one node.
 pub struct Reconciler {
     store: Store,
@@ -56,27 +75,19 @@ pub struct Reconciler {
     faults: Arc<dyn Faults>,
     host: Arc<dyn HostFacts>,
     changed: Arc<Notify>,
-    memory: Mutex<Memory>,
-    /// Changes of VPCs take turns.
-    network_turn: tokio::sync::Mutex<()>,
+    table: Mutex<Table>,
+    vpcs: Mutex<BTreeMap<VpcId, Ensured>>,
+    orphans: Mutex<Orphans>,
+    starts: Semaphore,
 }
 
-/// What a power button is pressed for: the run, the state, and since when it is wanted.
-type Wish = (u64, &'static str, Timestamp);
-
-/// What this process remembers of its work; nothing of it is needed after a restart.
-#[derive(Default)]
-struct Memory {
-    /// For which wish the power button was pressed.
-    pressed: BTreeMap<InstanceId, Wish>,
-    /// Failures in a row, and when to try again.
-    failures: BTreeMap<InstanceId, (u32, Timestamp)>,
-    /// What the operator should know, by instance.
-    notes: BTreeMap<InstanceId, String>,
-    /// Machines without an instance, seen once.
-    strays: BTreeSet<InstanceId>,
-    /// Whether the images that an earlier process left were looked for.
-    images_swept: bool,
+/// What a pass did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// How many steps were done: none, if everything is as it is wanted or waits.
+    pub steps: u32,
+    /// When the next thing is due, if nothing changes before.
+    pub due: Option<Timestamp>,
 }
 
 impl Reconciler {
@@ -97,80 +108,197 @@ impl Reconciler {
             faults,
             host,
             changed,
-            memory: Mutex::new(Memory::default()),
-            network_turn: tokio::sync::Mutex::new(()),
+            table: Mutex::default(),
+            vpcs: Mutex::default(),
+            orphans: Mutex::default(),
+            starts: Semaphore::new(start::STARTS_AT_ONCE),
         })
     }
 
-    /// What needs the operator's eye.
+    /// What the loops are at.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.table().status()
+    }
+
+    /// What needs the operator's eye, a sentence each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        self.memory().notes.iter().map(|(id, text)| format!("{id}: {text}")).collect()
+        self.status().notes().collect()
     }
 
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn host_restarted(&self) -> bool {
-        self.store.snapshot().setting(BOOT_ID).is_some_and(|known| known != self.host.boot_id())
+    fn boot(&self, snapshot: &Snapshot) -> HostBoot {
+        table::boot(snapshot, self.host.as_ref())
     }
 
-    /// Looks at everything once, one after the other: the simulation's way.
+    fn scan(&self, poke: bool, room: usize) -> Scan {
+        let snapshot = self.store.snapshot();
+        let look = Look { now: self.clock.now(), poke, room };
+        self.table().scan(&snapshot, self.boot(&snapshot), look)
+    }
+
+    /// Looks at everything once, one thing after the other in a fixed order, and does what is due.
     ///
     /// # Errors
-    /// [`model::fault::Crash`] if the simulated process died.
-    pub async fn pass(&self) -> Result<(), model::fault::Crash> {
-        for id in self.due() {
-            self.instance_work(&id).await?;
+    /// [`Halt`] if the simulated process died or the store is closed; nothing more is done then.
+    pub async fn pass(&self) -> Result<Pass, Halt> {
+        let scan = self.scan(true, usize::MAX);
+        let mut steps = 0;
+        let mut due = scan.due;
+        for task in scan.tasks {
+            let done = self.task(task).await?;
+            steps += done.steps;
+            due = due.into_iter().chain(done.at).min();
         }
-        self.networks_ensure().await;
-        self.sweep().await
+        Ok(Pass { steps, due })
     }
 
-    /// The instances that may need something: all but those that rest without a machine, which only the sweep looks at.
-    fn due(&self) -> Vec<InstanceId> {
-        let snapshot = self.store.snapshot();
-        let now = self.clock.now();
-        let memory = self.memory();
-        let waits = |id: &InstanceId| memory.failures.get(id).is_some_and(|(_, until)| *until > now);
-        let all = snapshot.all::<model::instance::Instance>().map(|(_, i)| i);
-        all.filter(|i| i.state != model::instance::State::Stopped && !waits(&i.id)).map(|i| i.id.clone()).collect()
+    /// Does one piece of work and notes how it ended.
+    async fn task(&self, task: Task) -> Result<Done, Halt> {
+        let Task { job, mut memory } = task;
+        let outcome = match self.work(&job, &mut memory).await {
+            Ok(next) => Ok(next),
+            Err(Stop::Failed(error)) => Err(error),
+            Err(Stop::Halt(halt)) => return Err(halt),
+        };
+        let steps = outcome.as_ref().map_or(0, |next| next.steps);
+        let at = self.finish(&job, memory, outcome);
+        Ok(Done { steps, at })
     }
 
-    /// Works until `stop` turns true; what is under way is finished.
+    /// Notes how work ended, and gives back when it is due again.
+    fn finish(&self, job: &Job, memory: Memory, outcome: anyhow::Result<Next>) -> Option<Timestamp> {
+        if let Err(error) = &outcome {
+            tracing::warn!(what = %job, error = format!("{error:#}"), "work failed and is tried again");
+        }
+        self.table().finish(job, memory, outcome, self.clock.now())
+    }
+
+    async fn work(&self, job: &Job, memory: &mut Memory) -> Result<Next, Stop> {
+        match job {
+            Job::Instance(id) => self.instance_work(id, memory).await,
+            Job::Volume(id) => self.volume_work(id).await,
+            Job::Vpc(id) => self.vpc_work(id).await,
+            Job::Sweep(sweep) => self.sweep_work(*sweep).await,
+            Job::Host => self.host_work().await,
+        }
+    }
+
+    /// Works until `stop` turns true, the store is closed or the simulated process dies. What is under way at a stop is finished, or cut
+    /// off if it takes too long.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut commits = self.store.changed();
-        let room = Arc::new(Semaphore::new(WORKERS_MAX));
-        let mut under_way: BTreeSet<InstanceId> = BTreeSet::new();
-        let mut work: JoinSet<InstanceId> = JoinSet::new();
-        let mut period = tokio::time::interval(PERIOD);
-        period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let ticked = tokio::select! {
-                _ = stop.wait_for(|s| *s) => break,
-                changed = commits.changed() => { if changed.is_err() { break } false }
-                () = self.changed.notified() => false,
-                _ = period.tick() => true,
-                Some(done) = work.join_next() => { if let Ok(id) = done { under_way.remove(&id); } else { under_way.clear(); } false }
-            };
-            for id in self.due() {
-                if !under_way.insert(id.clone()) {
-                    continue;
-                }
-                let (this, room) = (self.clone(), room.clone());
-                work.spawn(async move {
-                    let _room = room.acquire_owned().await;
-                    // Nothing crashes on purpose outside a simulation.
-                    let _ = this.instance_work(&id).await;
-                    id
-                });
-            }
-            self.networks_ensure().await;
-            if ticked {
-                let _ = self.sweep().await;
+        let mut tasks = Tasks::default();
+        tokio::select! {
+            biased;
+            // A sender that is gone stops nothing.
+            Ok(_) = stop.wait_for(|stop| *stop) => {}
+            halt = self.work_on(&mut tasks) => {
+                tracing::info!(%halt, "the loops end");
+                return;
             }
         }
-        while work.join_next().await.is_some() {}
+        let rest = async { while tasks.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_MAX, rest).await.is_err() {
+            tracing::warn!("work that was under way is cut off; it goes on after the next start");
+        }
     }
+
+    async fn work_on(self: &Arc<Self>, tasks: &mut Tasks) -> Halt {
+        let mut commits = self.store.changed();
+        let mut poked_at = Instant::now();
+        let mut poke = true;
+        let mut wake = poked_at;
+        loop {
+            if poke || Instant::now() >= wake {
+                // Before the snapshot is taken: a later commit wakes again.
+                commits.borrow_and_update();
+                wake = self.dispatch(tasks, std::mem::take(&mut poke));
+            }
+            // In a fixed order, so that a simulation can be repeated.
+            tokio::select! {
+                biased;
+                Some(joined) = tasks.running.join_next_with_id() => match self.joined(tasks, joined) {
+                    Ok(due) => wake = wake.min(due),
+                    Err(halt) => return halt,
+                },
+                changed = commits.changed() => match changed {
+                    Ok(()) => wake = Instant::now(),
+                    Err(_) => return Halt::Closed,
+                },
+                () = self.poked(poked_at) => {
+                    poked_at = Instant::now();
+                    poke = true;
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Waits for news of the drivers, but not sooner than [`POKE_SPACING`] after the last.
+    async fn poked(&self, last: Instant) {
+        tokio::time::sleep_until(last + POKE_SPACING).await;
+        self.changed.notified().await;
+    }
+
+    /// Begins what is due. Gives back when to look again.
+    fn dispatch(self: &Arc<Self>, tasks: &mut Tasks, poke: bool) -> Instant {
+        let scan = self.scan(poke, TASKS_MAX.saturating_sub(tasks.running.len()));
+        for task in scan.tasks {
+            let (this, job) = (self.clone(), task.job.clone());
+            let handle = tasks.running.spawn(async move { this.task(task).await });
+            tasks.jobs.insert(handle.id(), job);
+        }
+        tasks.more = scan.more;
+        // What there was no room for has room once a task ends.
+        self.instant(scan.due.filter(|_| !scan.more))
+    }
+
+    /// When a time is there, or the period is over.
+    fn instant(&self, due: Option<Timestamp>) -> Instant {
+        let millis = due.map(|due| due.millis_since(self.clock.now()).max(0));
+        let wait = millis.and_then(|millis| u64::try_from(millis).ok()).map_or(PERIOD, Duration::from_millis);
+        Instant::now() + wait.min(PERIOD)
+    }
+
+    /// Takes in a task that ended. Gives back when to look again.
+    fn joined(&self, tasks: &mut Tasks, joined: Result<(Id, Result<Done, Halt>), JoinError>) -> Result<Instant, Halt> {
+        let mut due = match joined {
+            Ok((id, done)) => {
+                tasks.jobs.remove(&id);
+                self.instant(done?.at)
+            }
+            Err(error) => {
+                // A broken invariant ends this piece of work, not the loops.
+                if let Some(job) = tasks.jobs.remove(&error.id()) {
+                    let memory = self.table().memory(&job);
+                    self.finish(&job, memory, Err(anyhow::Error::new(error)));
+                }
+                Instant::now()
+            }
+        };
+        if std::mem::take(&mut tasks.more) {
+            due = Instant::now();
+        }
+        Ok(due)
+    }
+}
+
+/// What a piece of work did.
+struct Done {
+    steps: u32,
+    /// When its thing is due again.
+    at: Option<Timestamp>,
+}
+
+/// What is under way. Dropped, it is cut off.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<Result<Done, Halt>>,
+    jobs: HashMap<Id, Job>,
+    /// More is due than there was room for.
+    more: bool,
 }
