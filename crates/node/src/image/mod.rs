@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod contract;
 pub mod fake;
+pub mod import;
 pub mod progress;
 pub mod store;
 pub mod tiny;

@@ -17,6 +17,16 @@ const COMPLAINT_CHARS_MAX: usize = 2000;
 /// How often a running program is looked at.
 const POLL: Duration = Duration::from_millis(5);
 
+/// A program that ended, but not well.
+#[derive(Debug, thiserror::Error)]
+#[error("{program}: {status}: {complaint}")]
+pub(super) struct Failed {
+    program: String,
+    /// How it ended.
+    pub(super) status: ExitStatus,
+    complaint: String,
+}
+
 /// Runs a program to its end and returns what it printed.
 ///
 /// # Errors
@@ -51,7 +61,7 @@ pub(super) fn run_watched(command: &mut Command, limit: Duration, watch: impl Fn
             let text = String::from_utf8_lossy(&complaint);
             let text = text.trim();
             let skip = text.chars().count().saturating_sub(COMPLAINT_CHARS_MAX);
-            bail!("{name}: {status}: {}", text.chars().skip(skip).collect::<String>())
+            Err(Failed { program: name, status, complaint: text.chars().skip(skip).collect() }.into())
         }
     }
 }

@@ -25,6 +25,10 @@ const HEADER_READ_BYTES_MAX: usize = 64 * 1024;
 /// The largest disk that is made or read, in bytes: io2 Block Express's 64 TiB.
 pub(crate) const SIZE_BYTES_MAX: u64 = 64 << 40;
 
+/// Header extension: the name of the external data file.
+pub(crate) const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
+/// Header extension: where the LUKS header is.
+pub(crate) const EXTENSION_ENCRYPTION: u32 = 0x0537_be77;
 /// Header extension: the end.
 const EXTENSION_END: u32 = 0;
 /// Header extension: the backing file's format.
@@ -115,22 +119,60 @@ fn backing_name(bytes: &[u8]) -> Result<Option<String>> {
 }
 
 fn extensions(bytes: &[u8], header_length: usize) -> Result<Vec<u32>> {
-    let backing = be64(bytes, 8)?;
-    let end = usize::try_from(backing).ok().filter(|at| *at != 0).unwrap_or(bytes.len());
+    // Up to here QEMU reads them; there need not be an end mark then.
+    let end = match usize::try_from(be64(bytes, 8)?) {
+        Ok(0) => 1_usize.checked_shl(be32(bytes, 20)?).unwrap_or(usize::MAX),
+        backing => backing.unwrap_or(usize::MAX),
+    };
     let (mut at, mut found) = (header_length, Vec::new());
-    // Version 2 files may have none at all, not even the end mark, where the header is followed by other things at once.
-    while at + 8 <= end.min(bytes.len()) {
+    while at + 8 <= end {
+        if at + 8 > bytes.len() {
+            // What lies beyond is either the file's end or more than anybody's header has; it can't go unread.
+            ensure!(bytes.len() < HEADER_READ_BYTES_MAX, "qcow2 header extensions of more than {HEADER_READ_BYTES_MAX} bytes");
+            break;
+        }
         let (kind, length) = (be32(bytes, at)?, be32(bytes, at + 4)? as usize);
         if kind == EXTENSION_END {
             break;
         }
-        if length > bytes.len() {
+        if length > HEADER_READ_BYTES_MAX {
             bail!("qcow2 header extension {kind:#x} of {length} bytes");
         }
         found.push(kind);
         at += 8 + length.next_multiple_of(8);
     }
     Ok(found)
+}
+
+/// Reads the disk's first bytes out of an image without backing file that QEMU wrote, uncompressed.
+///
+/// # Errors
+/// If the file can't be read or isn't such an image.
+pub(crate) fn read_beginning(file: &File, length: usize) -> Result<Vec<u8>> {
+    /// The bits of an L1 or L2 entry that hold an offset.
+    const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
+    const COMPRESSED: u64 = 1 << 62;
+    let header = Header::read(file)?;
+    let entry = |table: u64| -> Result<u64> {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, table).context("reading a qcow2 table")?;
+        Ok(u64::from_be_bytes(bytes))
+    };
+    ensure!(length as u64 <= 1 << header.cluster_bits, "{length} bytes are more than a cluster");
+    let mut bytes = vec![0; length];
+    let table = entry(header.l1_offset)? & OFFSET;
+    if table == 0 {
+        return Ok(bytes);
+    }
+    let cluster = entry(table)?;
+    ensure!(cluster & COMPRESSED == 0, "the first cluster is compressed");
+    // Bit 0: reads as zeros, wherever it is.
+    if cluster & OFFSET != 0 && cluster & 1 == 0 {
+        let present = file.metadata()?.len().saturating_sub(cluster & OFFSET);
+        let present = length.min(usize::try_from(present)?);
+        file.read_exact_at(&mut bytes[..present], cluster & OFFSET).context("reading the first cluster")?;
+    }
+    Ok(bytes)
 }
 
 /// Writes an empty disk into an empty file: all of it reads as the backing file, or as zeros.
