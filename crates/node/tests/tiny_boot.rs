@@ -166,6 +166,26 @@ async fn boots_without_metadata() {
     assert!(number("Block count:") * number("Block size:") > 29 * GIB / 10, "grown to the disk: {found}");
 }
 
+/// From the cache alone, in a network namespace without a way out; and the host's packages stay what they were.
+#[test]
+fn a_second_build_needs_no_network() {
+    let status = || std::fs::read("/var/lib/dpkg/status").unwrap();
+    let before = status();
+    let root = tempfile::tempdir().unwrap();
+    let first = tiny::build(&cache(), &root.path().join("first"), &Silent).unwrap();
+    let second = std::thread::scope(|scope| {
+        let alone = || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            tiny::build(&cache(), &root.path().join("second"), &Silent)
+        };
+        scope.spawn(alone).join().unwrap().unwrap()
+    });
+    assert_eq!(first, second);
+    let kernel = |which: &str| std::fs::read(root.path().join(which).join("vmlinuz")).unwrap();
+    assert!(kernel("first") == kernel("second"));
+    assert!(status() == before, "the host's packages changed");
+}
+
 /// What a metadata service would answer, as a shell script that QEMU starts for each connection.
 fn metadata_script(directory: &Path, key: &str) -> PathBuf {
     let path = directory.join("metadata");

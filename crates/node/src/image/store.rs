@@ -85,8 +85,10 @@ fn adopt(directory: &Path, staged: &Path) -> Result<()> {
     ensure!(header.backing.is_none(), "{} has a backing file", found.disk.display());
     for name in durable::names(staged)? {
         ensure!([DISK, KERNEL, INITRAMFS].contains(&name.as_str()), "{} doesn't belong to an image", staged.join(name).display());
+        // QEMU's user opens the kernel by itself; nobody but root gets as far as this directory.
+        let mode = if name == DISK { 0o600 } else { 0o644 };
         let file = staged.join(name);
-        std::fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(&file, Permissions::from_mode(mode))?;
         durable::sync(&file)?;
     }
     std::fs::set_permissions(staged, Permissions::from_mode(0o700))?;

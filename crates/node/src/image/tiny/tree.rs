@@ -119,6 +119,7 @@ const OWN_FILES: &[(&str, u32, &[u8])] = own_files! {
     0o644 "etc/hosts"
     0o755 "etc/init.d/boot"
     0o755 "etc/init.d/cloud"
+    0o755 "etc/init.d/power"
     0o755 "etc/init.d/shutdown"
     0o755 "etc/init.d/ssh"
     0o644 "etc/inittab"
