@@ -1,16 +1,15 @@
 //! DNS for a VPC's guests: the names of its own guests are answered here, all others by the host's own name servers.
 
-use super::VpcState;
+use super::vpc::{Seen, View};
 use crate::directory::Directory;
 use anyhow::{Context as _, Result};
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
-use model::network::VpcWanted;
+use hickory_proto::rr::{Name, RData, Record};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr as _;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -25,39 +24,55 @@ const PLAIN_ANSWER_BYTES_MAX: usize = 512;
 const FORWARDS_MAX: usize = 128;
 /// How long another server may take.
 const FORWARD_TIME: Duration = Duration::from_secs(3);
+/// How long name servers that were silent are not asked again.
+const SILENCE_TIME: Duration = Duration::from_secs(5);
+/// How long to wait after a socket failed.
+const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a TCP connection may live.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
 /// One VPC's server.
 pub(super) struct Server {
-    pub(super) state: Arc<VpcState>,
-    pub(super) directory: Arc<dyn Directory>,
-    pub(super) forwards: Semaphore,
+    view: Arc<View>,
+    directory: Arc<dyn Directory>,
+    forwards: Semaphore,
+    /// Until when the host's name servers are taken for silent, since none of them answered.
+    silent: Mutex<Option<Instant>>,
 }
 
 impl Server {
-    pub(super) fn new(state: Arc<VpcState>, directory: Arc<dyn Directory>) -> Arc<Self> {
-        Arc::new(Self { state, directory, forwards: Semaphore::new(FORWARDS_MAX) })
+    pub(super) fn new(view: Arc<View>, directory: Arc<dyn Directory>) -> Arc<Self> {
+        Arc::new(Self { view, directory, forwards: Semaphore::new(FORWARDS_MAX), silent: Mutex::new(None) })
     }
 
-    async fn answer(&self, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
-        let question_message = Message::from_vec(question).ok()?;
-        if question_message.metadata.message_type != MessageType::Query {
+    async fn answer(&self, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
+        let question = Message::from_vec(bytes).ok()?;
+        if question.metadata.message_type != MessageType::Query {
             return None;
         }
-        if let Some(reply) = local(&self.state.wanted(), &*self.directory, &question_message) {
+        if let Some(reply) = local(&self.view.seen(), &*self.directory, &question) {
             return reply.to_vec().ok();
         }
-        let forwarded = match self.forwards.try_acquire() {
-            Ok(_room) => forward(question, tcp).await,
-            Err(_) => None,
-        };
-        forwarded.or_else(|| {
-            // Nobody to ask: at once, since a guest that waits for names boots slowly.
-            let mut reply = reply_to(&question_message);
-            reply.metadata.response_code = ResponseCode::ServFail;
-            reply.to_vec().ok()
-        })
+        if let Some(answer) = self.forward(bytes, tcp).await {
+            return Some(answer);
+        }
+        // Nobody to ask: at once, since a guest that waits for names boots slowly.
+        let mut reply = reply_to(&question);
+        reply.metadata.response_code = ResponseCode::ServFail;
+        reply.to_vec().ok()
+    }
+
+    async fn forward(&self, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
+        let silent = *self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let _room = self.forwards.try_acquire().ok()?;
+        let answer = forward(question, tcp).await;
+        if answer.is_none() {
+            *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + SILENCE_TIME);
+        }
+        answer
     }
 }
 
@@ -71,45 +86,64 @@ fn reply_to(question: &Message) -> Message {
     reply
 }
 
-/// The answer to a question about the VPC's own names and addresses; `None` if it is about others.
-fn local(wanted: &VpcWanted, directory: &dyn Directory, question: &Message) -> Option<Message> {
+/// The answer to a question about the VPC's own names and addresses, or about ones that nobody outside can know; `None` if it is about
+/// others.
+fn local(seen: &Seen, directory: &dyn Directory, question: &Message) -> Option<Message> {
+    let mut reply = reply_to(question);
     let [query] = question.queries.as_slice() else {
-        let mut reply = reply_to(question);
         reply.metadata.response_code = ResponseCode::FormErr;
         return Some(reply);
     };
     let name = query.name().to_ascii().to_ascii_lowercase();
     let name = name.trim_end_matches('.');
-    let mut reply = reply_to(question);
-    reply.metadata.authoritative = true;
-    if let Some(ip) = reverse(name) {
-        if !wanted.cidr.contains(&ip) {
+    let guest = |ip: Ipv4Addr| directory.guest(&seen.vpc.id, ip);
+    let found = if let Some(ip) = reverse(name) {
+        if !seen.vpc.cidr.contains(&ip) && !is_private(ip) {
             return None;
         }
-        match directory.guest(&wanted.id, ip) {
-            Some(guest) if query.query_type() == RecordType::PTR => {
-                let target = Name::from_str(&format!("{}.", guest.private_dns)).ok()?;
-                reply.add_answer(Record::from_rdata(query.name().clone(), TTL_SECONDS, RData::PTR(PTR(target))));
-            }
-            Some(_) => {}
-            None => reply.metadata.response_code = ResponseCode::NXDomain,
-        }
-        return Some(reply);
-    }
-    let domain = wanted.region.internal_domain();
-    let label = name.strip_suffix(&domain)?.strip_suffix('.')?;
-    let ip = match label {
-        "instance-data" => Some(super::links::METADATA),
-        other => model::names::address_of(other).filter(|ip| directory.guest(&wanted.id, *ip).is_some()),
+        guest(ip).and_then(|guest| Some(RData::PTR(PTR(Name::from_str(&format!("{}.", guest.private_dns)).ok()?))))
+    } else if let Some(label) = label_of(name, &seen.vpc.region.internal_domain()) {
+        let ip = if label == "instance-data" { Some(super::links::METADATA) } else { model::names::address_of(label) };
+        ip.filter(|ip| *ip == super::links::METADATA || guest(*ip).is_some()).map(|ip| RData::A(A(ip)))
+    } else if let Some(ip) = public_address(seen, name) {
+        // Inside the VPC a public name means the private address ("DNS attributes for your VPC").
+        let own = seen.vpc.interfaces.values().find(|i| i.public_ip == Some(ip));
+        Some(RData::A(A(own.map_or(ip, |i| i.private_ip))))
+    } else if !name.is_empty() && (!name.contains('.') || INTERNAL.iter().any(|end| name.ends_with(end))) {
+        None
+    } else {
+        return None;
     };
-    match ip {
-        Some(ip) if query.query_type() == RecordType::A => {
-            reply.add_answer(Record::from_rdata(query.name().clone(), TTL_SECONDS, RData::A(A(ip))));
+    reply.metadata.authoritative = true;
+    match found {
+        Some(data) if query.query_type() == data.record_type() => {
+            reply.add_answer(Record::from_rdata(query.name().clone(), TTL_SECONDS, data));
         }
         Some(_) => {}
         None => reply.metadata.response_code = ResponseCode::NXDomain,
     }
     Some(reply)
+}
+
+/// Ends of names that mean something to whoever is inside only (RFC 6761, RFC 6762, and AWS's own).
+const INTERNAL: [&str; 6] = [".internal", ".local", ".localdomain", ".localhost", ".invalid", ".test"];
+
+/// What stands before a domain, if it is one label.
+fn label_of<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
+    name.strip_suffix(domain)?.strip_suffix('.').filter(|label| !label.contains('.'))
+}
+
+/// The address of `ec2-198-18-0-1.compute-1.amazonaws.com`, if it is one of this cloud's public addresses: what AWS says of it would be
+/// about another's.
+fn public_address(seen: &Seen, name: &str) -> Option<Ipv4Addr> {
+    let label = label_of(name, &seen.vpc.region.public_domain())?;
+    let ip: Ipv4Addr = label.strip_prefix("ec2-")?.replace('-', ".").parse().ok()?;
+    seen.public_pool.contains(&ip).then_some(ip)
+}
+
+/// Whether an address means something inside one network only (RFC 6303).
+fn is_private(ip: Ipv4Addr) -> bool {
+    ip.is_private() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified() || ip.is_broadcast()
 }
 
 /// The address of `4.3.2.1.in-addr.arpa`.
@@ -173,7 +207,10 @@ pub(super) async fn serve_udp(server: Arc<Server>, socket: UdpSocket) {
     // A question that is not forwarded is answered at once; the others are bounded by `forwards`.
     let mut open = tokio::task::JoinSet::new();
     loop {
-        let Ok((n, from)) = socket.recv_from(&mut buffer).await else { continue };
+        let Ok((n, from)) = socket.recv_from(&mut buffer).await else {
+            tokio::time::sleep(FAILURE_PAUSE).await;
+            continue;
+        };
         while open.try_join_next().is_some() {}
         if open.len() >= FORWARDS_MAX * 2 {
             continue;
@@ -196,7 +233,7 @@ pub(super) async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
     let mut open = tokio::task::JoinSet::new();
     loop {
         let Ok((mut stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(FAILURE_PAUSE).await;
             continue;
         };
         while open.try_join_next().is_some() {}
@@ -215,5 +252,57 @@ pub(super) async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
             })
             .await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::network::contract;
+    use hickory_proto::op::Query;
+    use hickory_proto::rr::RecordType;
+    use model::ids::VpcId;
+    use model::metadata::Guest;
+
+    struct Nobody;
+
+    impl Directory for Nobody {
+        fn guest(&self, _vpc: &VpcId, _private_ip: Ipv4Addr) -> Option<Arc<Guest>> {
+            None
+        }
+    }
+
+    /// The answer's code and addresses; `None` if others are asked.
+    fn asked(name: &str, kind: RecordType) -> Option<(ResponseCode, Vec<RData>)> {
+        let mut vpc = contract::vpc(1);
+        contract::join(&mut vpc, 1, "172.31.0.10", &[contract::group_id(1)]);
+        vpc.interfaces.get_mut(&contract::interface_id(1)).unwrap().public_ip = Some([198, 18, 0, 7].into());
+        let mut question = Message::query();
+        question.add_query(Query::query(Name::from_str(name).unwrap(), kind));
+        let reply = local(&Seen::of(vpc), &Nobody, &question)?;
+        Some((reply.metadata.response_code, reply.answers.into_iter().map(|record| record.data).collect()))
+    }
+
+    #[test]
+    fn what_only_the_vpc_can_know_is_answered_at_once() {
+        let a = |ip: [u8; 4]| vec![RData::A(A(ip.into()))];
+        assert_eq!(asked("Instance-Data.ec2.internal.", RecordType::A), Some((ResponseCode::NoError, a([169, 254, 169, 254]))));
+        assert_eq!(asked("instance-data.ec2.internal.", RecordType::AAAA), Some((ResponseCode::NoError, vec![])));
+        assert_eq!(asked("ec2-198-18-0-7.compute-1.amazonaws.com.", RecordType::A), Some((ResponseCode::NoError, a([172, 31, 0, 10]))));
+        assert_eq!(asked("ec2-198-18-0-8.compute-1.amazonaws.com.", RecordType::A), Some((ResponseCode::NoError, a([198, 18, 0, 8]))));
+        for name in [
+            "ip-172-31-0-99.ec2.internal.",
+            "x.internal.",
+            "a.b.ec2.internal.",
+            "host.",
+            "9.0.31.172.in-addr.arpa.",
+            "1.0.0.10.in-addr.arpa.",
+        ] {
+            assert_eq!(asked(name, RecordType::A), Some((ResponseCode::NXDomain, vec![])), "{name}");
+        }
+        for name in ["example.com.", "ec2-3-4-5-6.compute-1.amazonaws.com.", "8.8.8.8.in-addr.arpa.", "."] {
+            assert_eq!(asked(name, RecordType::A), None, "{name}");
+        }
     }
 }

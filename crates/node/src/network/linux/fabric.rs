@@ -1,29 +1,72 @@
-//! The fabric: one namespace that all VPCs of this cloud hang on, and the way out of it. Nothing of the host's own network is touched.
+//! The fabric: one namespace that all VPCs of this cloud hang on, and the way out of it. By default nothing of the host's own network is
+//! touched.
 
-use super::namespace::Namespace;
-use super::ruleset;
+use super::links::{self, veth_name};
+use super::namespace::{Namespace, end_process, ip_batch, is_running, nft, processes, spawn_apart, standing, sysctl, sysctls, tool};
 use super::{NetworkConfig, Uplink, WayOut};
 use anyhow::{Context as _, Result};
-use std::collections::BTreeSet;
+use ipnet::Ipv4Net;
+use model::ids::VpcId;
+use nix::fcntl::{FcntlArg, SealFlag};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The fabric's name among the namespaces.
 pub(super) const NAME: &str = "fabric";
 /// The variable that marks this cloud's pasta.
 const MARK: &str = "PILEUS_WAY_OUT";
+/// The way out's device in the fabric.
+const OUT: &str = "out";
 /// How long pasta may take to stand in the namespace.
 const PASTA_TIME: Duration = Duration::from_secs(5);
+/// How long to wait before a way out that failed is tried again.
+const RETRY_TIME: Duration = Duration::from_secs(10);
+/// The largest packet that pasta takes: it makes streams of bytes of what it gets, so larger is faster.
+const PASTA_MTU: u32 = 65_520;
+/// How much of what pasta says is kept, in bytes.
+const SAID_BYTES_MAX: usize = 16 << 10;
+/// The two ends of the way out.
+const NEAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
+const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+const LINK_PREFIX: u8 = 30;
 
-/// The fabric's namespace and its way out.
+/// What guests may not reach through the way out, unless it is configured.
+const PRIVATE: [&str; 9] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+];
+
+/// The fabric, made anew if it was lost.
 pub(super) struct Fabric {
-    pub(super) namespace: Namespace,
-    /// The host's addresses that the rules in force know.
-    own: Mutex<Option<BTreeSet<Ipv4Addr>>>,
+    config: NetworkConfig,
+    state: Mutex<State>,
     way_out: Mutex<WayOut>,
+}
+
+struct State {
+    namespace: Namespace,
+    /// Counts the namespaces: what hung on an earlier one is lost.
+    generation: u64,
+    /// Who has which public address, by its veth.
+    publics: BTreeMap<Ipv4Addr, String>,
+    /// The host's addresses that the rules in force know.
+    own: BTreeSet<Ipv4Addr>,
+    pasta: Option<u32>,
+    /// Not before this time is the way out tried again.
+    retry: Instant,
 }
 
 impl Fabric {
@@ -33,13 +76,15 @@ impl Fabric {
             Some(namespace) => namespace,
             None => Namespace::create(&config.data_dir, NAME)?,
         };
-        let fabric = Self { namespace, own: Mutex::new(None), way_out: Mutex::new(WayOut::None("not opened yet".into())) };
-        fabric.namespace.run("ip", &["link", "set", "lo", "up"], "")?;
-        fabric.rules_ensure(config)?;
-        fabric.namespace.enter(super::sysctl_router)?;
-        let way_out = fabric.uplink_ensure(config);
-        *fabric.way_out.lock().unwrap_or_else(PoisonError::into_inner) = way_out;
+        let state = State::prepare(namespace, 1, config)?;
+        let way_out = Mutex::new(WayOut::None("not opened yet".into()));
+        let fabric = Self { config: config.clone(), state: Mutex::new(state), way_out };
+        fabric.tend()?;
         Ok(fabric)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How guests reach out.
@@ -47,83 +92,234 @@ impl Fabric {
         self.way_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Loads the rules, if the host's own addresses have changed since.
-    pub(super) fn rules_ensure(&self, config: &NetworkConfig) -> Result<()> {
-        let own = own_addresses()?;
-        let mut known = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.as_ref() != Some(&own) {
-            self.namespace.run("nft", &["-f", "-"], &ruleset::fabric(config.public_pool, &own, &config.allow_private))?;
-            *known = Some(own);
+    /// The present namespace's number.
+    pub(super) fn generation(&self) -> u64 {
+        self.state().generation
+    }
+
+    /// Looks after what may be lost or change on its own: the namespace, the host's addresses, the way out.
+    pub(super) fn tend(&self) -> Result<()> {
+        let mut state = self.state();
+        if !state.namespace.is_held() {
+            tracing::warn!("the fabric's namespace was lost; it is made anew");
+            let namespace = Namespace::create(&self.config.data_dir, NAME)?;
+            *state = State::prepare(namespace, state.generation + 1, &self.config)?;
+        }
+        state.rules_ensure(&self.config)?;
+        let way_out = state.uplink_ensure(&self.config);
+        drop(state);
+        if let Some(way_out) = way_out {
+            *self.way_out.lock().unwrap_or_else(PoisonError::into_inner) = way_out;
         }
         Ok(())
     }
 
-    fn uplink_ensure(&self, config: &NetworkConfig) -> WayOut {
-        match config.uplink {
-            Uplink::None => WayOut::None("the configuration says so (network.uplink)".into()),
-            Uplink::Pasta if !has_default_route() => WayOut::None("the host has no default route".into()),
-            Uplink::Pasta => match self.pasta_ensure(config) {
-                Ok(()) => WayOut::Open("through pasta".into()),
-                Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "guests have no way out");
-                    WayOut::None(format!("pasta doesn't start: {error:#}"))
-                }
-            },
+    /// Hangs a VPC on the fabric, unless it hangs there; `has_end` says whether it has its end of the veth. Gives the generation.
+    pub(super) fn attach(&self, id: &VpcId, vpc_pid: u32, has_end: bool) -> Result<u64> {
+        let mut state = self.state();
+        let veth = veth_name(id);
+        let mtu = self.config.mtu;
+        let fresh = state.namespace.enter(|| {
+            let stands = standing()?.links.contains_key(&veth);
+            if stands && has_end {
+                return Ok(false);
+            }
+            let lost = if stands { format!("link del dev {veth}\n") } else { String::new() };
+            ip_batch(&format!("{lost}{}", links::fabric_gateway(id, vpc_pid, mtu)))?;
+            // A VPC's public addresses are routed to it, so this lets no other address in.
+            sysctl(&format!("ipv4/conf/{veth}/rp_filter"), "1")?;
+            Ok(true)
+        })?;
+        if fresh {
+            state.publics.retain(|_, holder| *holder != veth);
         }
+        Ok(state.generation)
     }
 
-    fn pasta_ensure(&self, config: &NetworkConfig) -> Result<()> {
-        let mark = format!("{}:{}", config.data_dir.display(), self.namespace.pid());
-        if has_process(&format!("{MARK}={mark}")) {
+    /// Takes a VPC off the fabric, with its public addresses.
+    pub(super) fn detach(&self, id: &VpcId) -> Result<()> {
+        let mut state = self.state();
+        let veth = veth_name(id);
+        state.namespace.enter(|| {
+            let stands = standing()?.links.contains_key(&veth);
+            if stands { ip_batch(&format!("link del dev {veth}\n")) } else { Ok(()) }
+        })?;
+        state.publics.retain(|_, holder| *holder != veth);
+        Ok(())
+    }
+
+    /// Routes these public addresses to a VPC, and none else. An address that another VPC has is taken from it.
+    pub(super) fn publics_set(&self, id: &VpcId, wanted: &BTreeSet<Ipv4Addr>) -> Result<()> {
+        let mut state = self.state();
+        let veth = veth_name(id);
+        let has = |ip: &Ipv4Addr| state.publics.get(ip) == Some(&veth);
+        let mut lines: String = wanted.iter().filter(|ip| !has(ip)).map(|&ip| links::public_add(&veth, ip)).collect();
+        let gone = state.publics.iter().filter(|(ip, holder)| **holder == veth && !wanted.contains(*ip));
+        lines.extend(gone.map(|(&ip, _)| links::public_remove(&veth, ip)));
+        if lines.is_empty() {
             return Ok(());
         }
-        let path = self.namespace.path().display().to_string();
-        let mut command = Command::new("pasta");
-        // Foreground, with a session of its own, so that it is our child and still outlives us. No port of the host is forwarded, and
-        // `--no-map-gw` keeps the host's loopback out of reach.
-        command.args(["--foreground", "--quiet", "--config-net", "--no-map-gw", "--ns-ifname", "out", "--runas", "0"]);
-        command.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none", "-m", "65520"]);
-        command.args(["-a", "100.64.0.2", "-n", "255.255.255.0", "-g", "100.64.0.1", "--netns", &path]);
-        command.env_clear().env(MARK, mark).env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // SAFETY: between fork and exec only setsid is called.
-        #[allow(unsafe_code)]
-        unsafe {
-            command.pre_exec(|| Ok(nix::unistd::setsid().map(drop)?))
+        let made = state.namespace.enter(|| ip_batch(&lines).and_then(|()| publics()));
+        // After a failure, what stands decides what the next try does.
+        state.publics = match &made {
+            Ok(publics) => publics.clone(),
+            Err(_) => state.namespace.enter(publics)?,
         };
-        let mut child = command.spawn().context("can't run pasta; Debian has it in `passt`")?;
-        let end = Instant::now() + PASTA_TIME;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                let mut said = String::new();
-                if let Some(mut stderr) = child.stderr.take() {
-                    let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
-                }
-                anyhow::bail!("{} ({status})", said.trim().lines().last().unwrap_or("it ended"));
-            }
-            let up = self.namespace.enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/route")?.contains("out")))?;
-            if up {
-                break;
-            }
-            anyhow::ensure!(Instant::now() < end, "it made no interface within {PASTA_TIME:?}");
-            std::thread::sleep(Duration::from_millis(5));
+        made.map(drop)
+    }
+}
+
+impl State {
+    fn prepare(namespace: Namespace, generation: u64, config: &NetworkConfig) -> Result<Self> {
+        let own = own_addresses()?;
+        let publics = namespace.enter(|| {
+            nft(&rules(config, &own))?;
+            sysctls()?;
+            // A public address that nobody has is nowhere, and not outside.
+            ip_batch(&format!("link set lo up\nroute replace unreachable {}\n", config.public_pool))?;
+            sysctl("ipv4/ip_forward", "1")?;
+            publics()
+        })?;
+        Ok(Self { namespace, generation, publics, own, pasta: None, retry: Instant::now() })
+    }
+
+    /// Loads the rules, if the host's own addresses have changed since.
+    fn rules_ensure(&mut self, config: &NetworkConfig) -> Result<()> {
+        let own = own_addresses()?;
+        if self.own != own {
+            self.namespace.enter(|| nft(&rules(config, &own)))?;
+            self.own = own;
         }
-        std::thread::Builder::new().name("pasta-reaper".into()).stack_size(64 << 10).spawn(move || child.wait())?;
+        Ok(())
+    }
+
+    /// Opens the way out, if it isn't open; `None` if there is nothing new to tell.
+    fn uplink_ensure(&mut self, config: &NetworkConfig) -> Option<WayOut> {
+        if self.retry > Instant::now() || self.pasta.is_some_and(is_running) {
+            return None;
+        }
+        let tried = match config.uplink {
+            Uplink::None => return Some(WayOut::None("the configuration says so (network.uplink)".into())),
+            Uplink::Veth => self.veth_ensure(config).map(|name| format!("through the device {name}")),
+            Uplink::Pasta if !has_default_route() => return Some(WayOut::None("the host has no default route".into())),
+            Uplink::Pasta => self.pasta_ensure(config).map(|()| "through pasta".to_owned()),
+        };
+        Some(match tried {
+            Ok(means) => WayOut::Open(means),
+            Err(error) => {
+                self.retry = Instant::now() + RETRY_TIME;
+                tracing::warn!(error = format!("{error:#}"), "guests have no way out");
+                WayOut::None(format!("{error:#}"))
+            }
+        })
+    }
+
+    /// A pair of devices between the fabric and the server's own namespace, and a route to the public addresses there.
+    fn veth_ensure(&self, config: &NetworkConfig) -> Result<String> {
+        let name = veth_uplink_name(config);
+        if !nix::net::if_::if_nameindex()?.iter().any(|link| link.name().to_bytes() == name.as_bytes()) {
+            let pid = self.namespace.pid();
+            ip_batch(&format!(
+                "link add dev {name} type veth peer name {OUT} netns {pid}\naddress add {FAR}/{LINK_PREFIX} dev {name}\n\
+                 link set dev {name} up\nroute replace {} via {NEAR} dev {name}\n",
+                config.public_pool
+            ))?;
+            self.namespace.enter(|| {
+                ip_batch(&format!(
+                    "address add {NEAR}/{LINK_PREFIX} dev {OUT}\nlink set dev {OUT} up\nroute replace default via {FAR} dev {OUT}\n"
+                ))
+            })?;
+        }
+        Ok(name)
+    }
+
+    /// Finds this cloud's pasta, or starts it. One of an earlier fabric is ended: it outlives its namespace.
+    fn pasta_ensure(&mut self, config: &NetworkConfig) -> Result<()> {
+        let here = self.namespace.pid().to_string();
+        for (fabric, pid) in processes(MARK, &format!("{}:", config.data_dir.display()))? {
+            if fabric == here {
+                self.pasta = Some(pid);
+                return Ok(());
+            }
+            end_process(pid);
+        }
+        self.namespace.enter(|| if standing()?.links.contains_key(OUT) { ip_batch(&format!("link del dev {OUT}\n")) } else { Ok(()) })?;
+        self.pasta = Some(pasta_start(&self.namespace, &format!("{}:{here}", config.data_dir.display()))?);
         Ok(())
     }
 }
 
-fn has_process(variable: &str) -> bool {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
-    entries.flatten().any(|entry| {
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        environ.split(|&b| b == 0).any(|v| v == variable.as_bytes())
-    })
+fn pasta_start(namespace: &Namespace, mark: &str) -> Result<u32> {
+    let (near, far, mtu) = (NEAR.to_string(), FAR.to_string(), PASTA_MTU.to_string());
+    let path = namespace.path().display().to_string();
+    let said = bounded_file()?;
+    let mut command = Command::new("pasta");
+    // Foreground, so that its process is the one we started. No port of the host is forwarded, and `--no-map-gw` keeps the host's
+    // loopback out of reach.
+    command.args(["--foreground", "--quiet", "--config-net", "--no-map-gw", "--ipv4-only", "--ns-ifname", OUT, "--runas", "0"]);
+    command.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none", "-m", &mtu]);
+    command.args(["-a", &near, "-n", "255.255.255.252", "-g", &far, "--netns", &path]);
+    command.env(MARK, mark).stderr(Stdio::from(said.try_clone()?));
+    let pid = spawn_apart(&mut command, false).context("can't run pasta; Debian has it in the package passt")?;
+    let end = Instant::now() + PASTA_TIME;
+    loop {
+        let up = namespace.enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/route")?.lines().any(|l| l.starts_with(OUT))))?;
+        if up && is_running(pid) {
+            return Ok(pid);
+        }
+        if !is_running(pid) {
+            let mut bytes = vec![0; SAID_BYTES_MAX];
+            let read = said.read_at(&mut bytes, 0)?;
+            let text = String::from_utf8_lossy(&bytes[..read]);
+            let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+            anyhow::bail!("pasta doesn't start: {}", text.lines().last().unwrap_or("it says nothing"));
+        }
+        if Instant::now() > end {
+            end_process(pid);
+            anyhow::bail!("pasta doesn't start: it made no device within {PASTA_TIME:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A file in memory that can't grow: a program that runs for months may say what it likes.
+fn bounded_file() -> Result<std::fs::File> {
+    let file: std::fs::File = memfd_create(c"said", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?.into();
+    file.set_len(SAID_BYTES_MAX as u64)?;
+    nix::fcntl::fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW))?;
+    Ok(file)
+}
+
+/// The name of the server's end of [`Uplink::Veth`]: its own for each cloud on a machine.
+pub(super) fn veth_uplink_name(config: &NetworkConfig) -> String {
+    let hash = Sha256::digest(config.data_dir.as_os_str().as_encoded_bytes());
+    let hex: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("pileus-{hex}")
+}
+
+/// Ends every way out of this cloud.
+pub(super) fn end_all(data_dir: &std::path::Path) -> Result<()> {
+    for (_, pid) in processes(MARK, &format!("{}:", data_dir.display()))? {
+        end_process(pid);
+    }
+    Ok(())
+}
+
+/// The public addresses that the calling thread's namespace routes to VPCs: `ADDRESS via … dev VETH onlink`.
+fn publics() -> Result<BTreeMap<Ipv4Addr, String>> {
+    let text = tool("ip", &["-4", "route", "show"], "")?;
+    let route = |line: &str| {
+        let mut words = line.split_whitespace();
+        let ip: Ipv4Addr = words.next()?.parse().ok()?;
+        let device = words.skip_while(|word| *word != "dev").nth(1)?;
+        device.starts_with('v').then(|| (ip, device.to_owned()))
+    };
+    Ok(text.lines().filter_map(route).collect())
 }
 
 /// The second column is the destination, the eighth the mask: both zero is the default route.
 fn has_default_route() -> bool {
-    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let routes = std::fs::read_to_string("/proc/thread-self/net/route").unwrap_or_default();
     routes.lines().skip(1).any(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000")
@@ -135,4 +331,34 @@ fn own_addresses() -> Result<BTreeSet<Ipv4Addr>> {
     let all = nix::ifaddrs::getifaddrs().context("can't list the host's addresses")?;
     let own = all.filter_map(|i| i.address?.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip));
     Ok(own.filter(|ip| !ip.is_loopback()).collect())
+}
+
+/// The fabric's table: from a VPC to another's public address, or out; never to the host's own addresses. What comes in from outside is
+/// up to the groups of who has the public address.
+fn rules(config: &NetworkConfig, own: &BTreeSet<Ipv4Addr>) -> String {
+    let elements = |items: Vec<String>| if items.is_empty() { String::new() } else { format!(" elements = {{ {} }};", items.join(", ")) };
+    let own = elements(own.iter().map(ToString::to_string).collect());
+    let allow = elements(Ipv4Net::aggregate(&config.allow_private).iter().map(ToString::to_string).collect());
+    let private = PRIVATE.join(", ");
+    let pool = config.public_pool;
+    format!(
+        "table inet fabric\ndelete table inet fabric\ntable inet fabric {{
+  set s_own {{ type ipv4_addr;{own} }}
+  set s_allow {{ type ipv4_addr; flags interval;{allow} }}
+  set s_private {{ type ipv4_addr; flags interval; elements = {{ {private} }}; }}
+  chain c_input {{ type filter hook input priority 0; policy drop; iifname \"lo\" accept; ct state established,related accept; }}
+  chain c_forward {{ type filter hook forward priority 0; policy drop;
+    ct state invalid drop
+    ct state established,related accept
+    ip daddr {pool} oifname \"v*\" accept
+    ip saddr != {pool} drop
+    oifname != \"{OUT}\" drop
+    ip daddr @s_own drop
+    ip daddr @s_allow accept
+    ip daddr @s_private drop
+    accept
+  }}
+}}
+"
+    )
 }

@@ -1,11 +1,16 @@
 //! Network namespaces that outlive the server: each is held by a process of its own, `sleep infinity`, and found again by that process's
 //! environment. A path of `/proc` is good from every mount namespace, which a name made by `ip netns add` is not.
 
+use super::links::Standing;
 use anyhow::{Context as _, Result, ensure};
+use model::network_interface::Mac;
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,8 +18,24 @@ use std::time::{Duration, Instant};
 
 /// The variable that names a holder's cloud and namespace.
 const MARK: &str = "PILEUS_NAMESPACE";
-/// How long a holder may take to stand in its namespace.
-const HOLD_TIME: Duration = Duration::from_secs(5);
+/// How long a killed process may take to go.
+const END_TIME: Duration = Duration::from_secs(5);
+/// The flags that every tap is opened with.
+const TAP_FLAGS: nix::libc::c_int = nix::libc::IFF_TAP | nix::libc::IFF_NO_PI | nix::libc::IFF_VNET_HDR;
+
+/// What a router of ours doesn't do, whatever the host's own does. (The packet filter checks sources, not `rp_filter`.)
+const ROUTER_ZEROS: [&str; 10] = [
+    "rp_filter",
+    "send_redirects",
+    "accept_redirects",
+    "accept_source_route",
+    "accept_local",
+    "route_localnet",
+    "arp_ignore",
+    "arp_filter",
+    "arp_announce",
+    "proxy_arp",
+];
 
 /// A namespace and the process that holds it.
 #[derive(Debug)]
@@ -27,33 +48,16 @@ impl Namespace {
     /// Makes a namespace and its holder.
     pub(super) fn create(data_dir: &Path, name: &str) -> Result<Self> {
         let mut command = Command::new("sleep");
-        command.arg("infinity").env_clear().env(MARK, mark(data_dir, name)).current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
-        #[allow(unsafe_code)]
-        unsafe {
-            command.pre_exec(|| {
-                nix::unistd::setsid()?;
-                Ok(unshare(CloneFlags::CLONE_NEWNET)?)
-            })
-        };
-        // `spawn` returns once the program runs, so the namespace is made by then. The child is reaped when it ends, however late.
-        let mut child = command.spawn().context("can't start a namespace's holder (`sleep`)")?;
-        let pid = child.id();
-        std::thread::Builder::new().name("ns-reaper".into()).stack_size(64 << 10).spawn(move || child.wait())?;
-        Self::of(pid)
+        command.arg("infinity").env(MARK, mark(data_dir, name));
+        // `spawn` returns once the program runs, so the namespace is made by then.
+        Self::of(spawn_apart(&mut command, true).context("can't start a namespace's holder (`sleep`)")?)
     }
 
     /// The namespaces that holders of this cloud hold.
     pub(super) fn find(data_dir: &Path) -> Result<Vec<(String, Self)>> {
-        let prefix = format!("{MARK}={}", mark(data_dir, ""));
         let mut found = Vec::new();
-        for entry in std::fs::read_dir("/proc").context("can't read /proc")? {
-            let Some(pid) = entry?.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-            // A process that ended meanwhile, or a zombie, has no environment.
-            let Ok(environ) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
-            let Some(name) = environ.split(|&b| b == 0).find_map(|v| v.strip_prefix(prefix.as_bytes())) else { continue };
-            if let (Ok(name), Ok(namespace)) = (String::from_utf8(name.to_vec()), Self::of(pid)) {
+        for (name, pid) in processes(MARK, &mark(data_dir, ""))? {
+            if let Ok(namespace) = Self::of(pid) {
                 found.push((name, namespace));
             }
         }
@@ -62,14 +66,14 @@ impl Namespace {
 
     fn of(pid: u32) -> Result<Self> {
         let file = File::open(path(pid)).with_context(|| format!("can't open the namespace of process {pid}"))?;
-        let own = std::fs::read_link("/proc/self/ns/net")?;
-        ensure!(std::fs::read_link(path(pid))? != own, "process {pid} holds no namespace of its own");
+        ensure!(file.metadata()?.ino() != std::fs::metadata("/proc/self/ns/net")?.ino(), "process {pid} holds no namespace of its own");
         Ok(Self { pid, file })
     }
 
-    /// Whether the holder is alive.
+    /// Whether the holder is alive, and no other process has come to have its number.
     pub(super) fn is_held(&self) -> bool {
-        path(self.pid).exists()
+        let own = self.file.metadata().map(|m| m.ino());
+        own.is_ok_and(|own| std::fs::metadata(path(self.pid)).is_ok_and(|m| m.ino() == own))
     }
 
     /// The namespace's path, good from any mount namespace.
@@ -82,7 +86,8 @@ impl Namespace {
         self.pid
     }
 
-    /// Runs a closure on a thread of its own that has entered the namespace; the thread ends with it. Nothing may fork in it.
+    /// Runs a closure on a thread of its own that has entered the namespace; the thread ends with it. What [`tool`] starts there is in
+    /// the namespace, too.
     pub(super) fn enter<T: Send>(&self, closure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
@@ -93,37 +98,10 @@ impl Namespace {
         })
     }
 
-    /// Runs a program in the namespace with this standard input.
-    ///
-    /// # Errors
-    /// If it can't be run, or fails: with what it wrote to standard error.
-    pub(super) fn run(&self, program: &str, arguments: &[&str], input: &str) -> Result<()> {
-        let raw = self.file.as_raw_fd();
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // SAFETY: between fork and exec only setns is called; the descriptor outlives the spawn, since `self` is borrowed.
-        #[allow(unsafe_code)]
-        unsafe {
-            command.pre_exec(move || Ok(setns(BorrowedFd::borrow_raw(raw), CloneFlags::CLONE_NEWNET)?))
-        };
-        let mut child = command.spawn().with_context(|| format!("can't run {program}"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A program that fails early closes its input: what it says then is the better error.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        let output = child.wait_with_output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{program} {} failed: {}", arguments.join(" "), said.trim());
-        Ok(())
-    }
-
     /// Ends the holder, and with it the namespace, unless something else is in it.
     pub(super) fn end(&self) {
-        let Ok(pid) = i32::try_from(self.pid) else { return };
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-        let end = Instant::now() + HOLD_TIME;
-        while self.is_held() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(2));
+        if self.is_held() {
+            end_process(self.pid);
         }
     }
 }
@@ -134,4 +112,193 @@ fn path(pid: u32) -> PathBuf {
 
 fn mark(data_dir: &Path, name: &str) -> String {
     format!("{}:{name}", data_dir.display())
+}
+
+/// Starts a program that outlives the server: in a session of its own, with only its marks and `PATH` as environment, and, if wanted, in
+/// a new network namespace. The child is reaped when it ends, however late.
+pub(super) fn spawn_apart(command: &mut Command, new_namespace: bool) -> Result<u32> {
+    let marks: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
+    command.env_clear().envs(marks).env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(move || {
+            nix::unistd::setsid()?;
+            if new_namespace {
+                unshare(CloneFlags::CLONE_NEWNET)?;
+            }
+            Ok(())
+        })
+    };
+    let mut child = command.spawn()?;
+    let pid = child.id();
+    std::thread::Builder::new().name("reaper".into()).stack_size(64 << 10).spawn(move || child.wait())?;
+    Ok(pid)
+}
+
+/// Our own user's processes whose variable of this name begins so: the rest of its value, and their ids. Another user's process may say
+/// what it likes in its environment.
+pub(super) fn processes(variable: &str, beginning: &str) -> Result<Vec<(String, u32)>> {
+    let prefix = format!("{variable}={beginning}");
+    let own = nix::unistd::geteuid().as_raw();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("can't read /proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        // A process that ended meanwhile, or a zombie, has no environment.
+        let Ok(environ) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
+        let Some(rest) = environ.split(|&b| b == 0).find_map(|v| v.strip_prefix(prefix.as_bytes())) else { continue };
+        if std::fs::metadata(format!("/proc/{pid}/status")).is_ok_and(|m| m.uid() == own)
+            && let Ok(rest) = String::from_utf8(rest.to_vec())
+        {
+            found.push((rest, pid));
+        }
+    }
+    Ok(found)
+}
+
+/// Kills a process and waits until it is gone.
+pub(super) fn end_process(pid: u32) {
+    let Ok(raw) = i32::try_from(pid) else { return };
+    if kill(Pid::from_raw(raw), Signal::SIGKILL).is_err() {
+        return;
+    }
+    let end = Instant::now() + END_TIME;
+    while is_running(pid) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Whether there is such a process, and not only what is left until someone asks for its end.
+pub(super) fn is_running(pid: u32) -> bool {
+    std::fs::read_link(path(pid)).is_ok()
+}
+
+/// Ends every holder of this cloud.
+pub(super) fn end_all(data_dir: &Path) -> Result<()> {
+    for (_, namespace) in Namespace::find(data_dir)? {
+        namespace.end();
+    }
+    Ok(())
+}
+
+/// Runs a program in the calling thread's namespace with this standard input; gives what it wrote.
+///
+/// # Errors
+/// If it can't be run, or fails: with what it wrote to standard error.
+pub(super) fn tool(program: &str, arguments: &[&str], input: &str) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("can't run {program}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that fails early closes its input: what it says then is the better error.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} {} failed: {}", arguments.join(" "), said.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs lines of iproute2, if there are any.
+pub(super) fn ip_batch(lines: &str) -> Result<()> {
+    if lines.is_empty() { Ok(()) } else { tool("ip", &["-4", "-batch", "-"], lines).map(drop) }
+}
+
+/// Runs one transaction of the packet filter, if it does anything.
+pub(super) fn nft(text: &str) -> Result<()> {
+    if text.is_empty() { Ok(()) } else { tool("nft", &["-f", "-"], text).map(drop) }
+}
+
+/// Sets a value below `/proc/sys/net`, of the namespace that the calling thread is in.
+pub(super) fn sysctl(name: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/{name}");
+    std::fs::write(&path, value).with_context(|| format!("can't set {path}"))
+}
+
+/// Prepares the calling thread's namespace for being a router, which it becomes by `ipv4/ip_forward`. A new namespace takes the host's
+/// values, so each is set by name.
+pub(super) fn sysctls() -> Result<()> {
+    for scope in ["all", "default"] {
+        for name in ROUTER_ZEROS {
+            sysctl(&format!("ipv4/conf/{scope}/{name}"), "0")?;
+        }
+        // Guests have no IPv6 yet. On a host without it there is nothing to turn off.
+        let ipv6 = format!("ipv6/conf/{scope}/disable_ipv6");
+        if Path::new("/proc/sys/net").join(&ipv6).exists() {
+            sysctl(&ipv6, "1")?;
+        }
+    }
+    // AWS's ("Security group connection tracking").
+    sysctl("netfilter/nf_conntrack_udp_timeout_stream", "180")
+}
+
+/// What stands in the calling thread's namespace.
+pub(super) fn standing() -> Result<Standing> {
+    let mut standing = Standing::default();
+    for link in nix::net::if_::if_nameindex().context("can't list the links")?.iter() {
+        standing.links.insert(link.name().to_string_lossy().into_owned(), (i32::try_from(link.index())?, None));
+    }
+    for one in nix::ifaddrs::getifaddrs().context("can't list the addresses")? {
+        let Some(address) = one.address else { continue };
+        if let Some(mac) = address.as_link_addr().and_then(nix::sys::socket::LinkAddr::addr) {
+            if let Some(link) = standing.links.get_mut(&one.interface_name) {
+                link.1 = Some(Mac(mac));
+            }
+        } else if let Some(ip) = address.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip)
+            && one.interface_name == "lo"
+            && !ip.is_loopback()
+        {
+            standing.addresses.insert(ip);
+        }
+    }
+    Ok(standing)
+}
+
+/// Makes a tap in the calling thread's namespace that stays when nobody has it open.
+pub(super) fn create_tap(name: &str) -> Result<()> {
+    let tap = open_tap(name)?;
+    // SAFETY: the descriptor is open, and the argument is a plain number.
+    #[allow(unsafe_code)]
+    unsafe { tun_set_persist(std::os::fd::AsRawFd::as_raw_fd(&tap), 1) }.with_context(|| format!("can't keep the tap {name}"))?;
+    // Else the first ARP request waits up to 0.8 s for its answer.
+    sysctl(&format!("ipv4/neigh/{name}/proxy_delay"), "0")?;
+    sysctl(&format!("ipv4/conf/{name}/proxy_arp"), "1")
+}
+
+/// Opens a tap of the calling thread's namespace; makes it if it isn't there.
+pub(super) fn open_tap(name: &str) -> Result<OwnedFd> {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").context("can't open /dev/net/tun")?;
+    let mut request = new_request();
+    ensure!(name.len() < request.ifr_name.len(), "{name} is too long for a link's name");
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = nix::libc::c_char::try_from(from)?;
+    }
+    request.ifr_ifru.ifru_flags = i16::try_from(TAP_FLAGS)?;
+    // SAFETY: the descriptor is open and the request a whole ifreq.
+    #[allow(unsafe_code)]
+    unsafe { tun_set_iff(std::os::fd::AsRawFd::as_raw_fd(&file), (&raw const request).cast()) }
+        .with_context(|| format!("can't open the tap {name}"))?;
+    Ok(file.into())
+}
+
+nix::ioctl_write_ptr_bad!(
+    /// TUNSETIFF of linux/if_tun.h.
+    tun_set_iff,
+    nix::request_code_write!(b'T', 202, size_of::<nix::libc::c_int>()),
+    nix::libc::c_int
+);
+
+nix::ioctl_write_int_bad!(
+    /// TUNSETPERSIST of linux/if_tun.h.
+    tun_set_persist,
+    nix::request_code_write!(b'T', 203, size_of::<nix::libc::c_int>())
+);
+
+fn new_request() -> nix::libc::ifreq {
+    // SAFETY: an ifreq is plain data, for which zeros are valid.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::mem::zeroed()
+    }
 }
