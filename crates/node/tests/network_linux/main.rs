@@ -7,8 +7,10 @@
 #[path = "../../src/network/contract.rs"]
 #[allow(dead_code)]
 mod contract;
+mod gateway;
 mod groups;
 mod guest;
+mod life;
 mod link;
 mod services;
 mod world;

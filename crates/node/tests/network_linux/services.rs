@@ -6,6 +6,7 @@ use crate::world::{PATIENCE, SILENCE, ip, vpc_with, world};
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use node::network::linux::Uplink;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::str::FromStr as _;
@@ -54,71 +55,54 @@ fn addresses(answer: &Message) -> Vec<RData> {
 
 #[test]
 fn names_of_guests_are_known_and_others_are_asked_for() {
-    world(
-        "dns",
-        |_| (),
-        |world| async move {
-            let wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)])]);
-            world.ensure(&wanted).await;
-            let guest = world.guest(&wanted, 1).await;
-            let own = RData::A(A(Ipv4Addr::new(172, 31, 0, 10)));
-            for (server, tcp) in [(VPC_DNS, false), (VPC_DNS, true), (LINK_DNS, false), (LINK_DNS, true)] {
-                let answer = resolve(&guest, server, "ip-172-31-0-10.ec2.internal.", RecordType::A, tcp);
-                assert_eq!(addresses(&answer), std::slice::from_ref(&own), "{server} {tcp}");
-            }
-            let reverse = resolve(&guest, VPC_DNS, "10.0.31.172.in-addr.arpa.", RecordType::PTR, false);
-            assert_eq!(addresses(&reverse)[0].to_string(), "ip-172-31-0-10.ec2.internal.");
-            for absent in ["ip-172-31-0-11.ec2.internal.", "11.0.31.172.in-addr.arpa.", "nobody.internal."] {
-                assert_eq!(
-                    resolve(&guest, VPC_DNS, absent, RecordType::A, false).metadata.response_code,
-                    ResponseCode::NXDomain,
-                    "{absent}"
-                );
-            }
-            // Nobody can be asked from here: the answer comes at once all the same.
-            let start = Instant::now();
-            let answer = resolve(&guest, VPC_DNS, "does-not-exist.example.com.", RecordType::A, false);
-            assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
-            assert!(start.elapsed() < SILENCE, "{:?}", start.elapsed());
-        },
-    );
+    world("dns", Uplink::None, |world| async move {
+        let wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)])]);
+        world.ensure(&wanted).await;
+        let guest = world.guest(&wanted, 1).await;
+        let own = RData::A(A(Ipv4Addr::new(172, 31, 0, 10)));
+        for (server, tcp) in [(VPC_DNS, false), (VPC_DNS, true), (LINK_DNS, false), (LINK_DNS, true)] {
+            let answer = resolve(&guest, server, "ip-172-31-0-10.ec2.internal.", RecordType::A, tcp);
+            assert_eq!(addresses(&answer), std::slice::from_ref(&own), "{server} {tcp}");
+        }
+        let reverse = resolve(&guest, VPC_DNS, "10.0.31.172.in-addr.arpa.", RecordType::PTR, false);
+        assert_eq!(addresses(&reverse)[0].to_string(), "ip-172-31-0-10.ec2.internal.");
+        for absent in ["ip-172-31-0-11.ec2.internal.", "11.0.31.172.in-addr.arpa.", "nobody.internal."] {
+            assert_eq!(resolve(&guest, VPC_DNS, absent, RecordType::A, false).metadata.response_code, ResponseCode::NXDomain, "{absent}");
+        }
+        // Nobody can be asked from here: the answer comes at once all the same.
+        let start = Instant::now();
+        let answer = resolve(&guest, VPC_DNS, "does-not-exist.example.com.", RecordType::A, false);
+        assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+        assert!(start.elapsed() < SILENCE, "{:?}", start.elapsed());
+    });
 }
 
 /// The host's name servers, played on their own addresses inside the server's namespace.
 #[test]
 fn names_of_others_are_asked_of_the_hosts_name_servers() {
-    world(
-        "forward",
-        |_| (),
-        |world| async move {
-            let text = std::fs::read_to_string("/etc/resolv.conf").unwrap();
-            let server: Ipv4Addr =
-                text.lines().find_map(|l| l.strip_prefix("nameserver ")?.trim().parse().ok()).expect("an IPv4 name server");
-            if !server.is_loopback() {
-                ip(&format!("address add {server}/32 dev lo\n"));
+    world("forward", Uplink::None, |world| async move {
+        let text = std::fs::read_to_string("/etc/resolv.conf").unwrap();
+        let server: Ipv4Addr = text.lines().find_map(|l| l.strip_prefix("nameserver ")?.trim().parse().ok()).expect("an IPv4 name server");
+        if !server.is_loopback() {
+            ip(&format!("address add {server}/32 dev lo\n"));
+        }
+        let socket = UdpSocket::bind((server, 53)).unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((n, from)) = socket.recv_from(&mut buffer) {
+                let question = Message::from_vec(&buffer[..n]).unwrap();
+                let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
+                answer.add_query(question.queries[0].clone());
+                answer.add_answer(Record::from_rdata(question.queries[0].name().clone(), 9, RData::A(A(Ipv4Addr::new(203, 0, 113, 9)))));
+                socket.send_to(&answer.to_vec().unwrap(), from).unwrap();
             }
-            let socket = UdpSocket::bind((server, 53)).unwrap();
-            std::thread::spawn(move || {
-                let mut buffer = [0; 2048];
-                while let Ok((n, from)) = socket.recv_from(&mut buffer) {
-                    let question = Message::from_vec(&buffer[..n]).unwrap();
-                    let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
-                    answer.add_query(question.queries[0].clone());
-                    answer.add_answer(Record::from_rdata(
-                        question.queries[0].name().clone(),
-                        9,
-                        RData::A(A(Ipv4Addr::new(203, 0, 113, 9))),
-                    ));
-                    socket.send_to(&answer.to_vec().unwrap(), from).unwrap();
-                }
-            });
-            let wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)])]);
-            world.ensure(&wanted).await;
-            let guest = world.guest(&wanted, 1).await;
-            let answer = resolve(&guest, VPC_DNS, "www.example.com.", RecordType::A, false);
-            assert_eq!(addresses(&answer), [RData::A(A(Ipv4Addr::new(203, 0, 113, 9)))]);
-        },
-    );
+        });
+        let wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)])]);
+        world.ensure(&wanted).await;
+        let guest = world.guest(&wanted, 1).await;
+        let answer = resolve(&guest, VPC_DNS, "www.example.com.", RecordType::A, false);
+        assert_eq!(addresses(&answer), [RData::A(A(Ipv4Addr::new(203, 0, 113, 9)))]);
+    });
 }
 
 fn http(guest: &Guest, server: Ipv4Addr, path: &str) -> String {
@@ -134,82 +118,104 @@ fn http(guest: &Guest, server: Ipv4Addr, path: &str) -> String {
 
 #[test]
 fn the_router_serves_what_it_should_and_nothing_else() {
-    world(
-        "services",
-        |_| (),
-        |world| async move {
-            let wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)]), (2, "172.31.16.11", &[group_id(1)])]);
-            world.ensure(&wanted).await;
-            for n in [1, 2] {
-                let guest = world.guest(&wanted, n).await;
-                let answer = http(&guest, METADATA, "/latest/meta-data/local-ipv4");
-                assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&guest.address.to_string()), "{answer}");
-            }
-            let guest = world.guest(&wanted, 1).await;
-            // The same ports, opened by the router on all its addresses, are out of reach but for where they belong.
-            let inside = world.inside(&wanted.id).await;
-            for port in [8080, 22] {
-                crate::guest::serve_tcp(&inside, port);
-            }
-            for (address, port) in [
-                (ROUTER, 80),
-                (ROUTER, 53),
-                (ROUTER, 22),
-                (VPC_DNS, 80),
-                (LINK_DNS, 80),
-                (METADATA, 53),
-                (METADATA, 8080),
-                (Ipv4Addr::new(172, 31, 16, 1), 22),
-                (Ipv4Addr::new(169, 254, 169, 123), 22),
-                (Ipv4Addr::new(100, 64, 0, 2), 22),
-                (Ipv4Addr::new(169, 254, 0, 1), 22),
-            ] {
-                assert!(guest.is_refused(address, port), "{address}:{port}");
-            }
-            // The time.
-            let time = guest.udp();
-            time.set_read_timeout(Some(PATIENCE)).unwrap();
-            let mut packet = [0; 48];
-            packet[0] = 0x23;
-            time.send_to(&packet, (Ipv4Addr::new(169, 254, 169, 123), 123)).unwrap();
-            assert_eq!(time.recv(&mut packet).unwrap(), 48);
-            let seconds = u64::from(u32::from_be_bytes([packet[40], packet[41], packet[42], packet[43]])) - 2_208_988_800;
-            let own = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-            assert!(own.abs_diff(seconds) < 5);
-        },
-    );
+    world("services", Uplink::None, |world| async move {
+        let wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)]), (2, "172.31.16.11", &[group_id(1)])]);
+        world.ensure(&wanted).await;
+        for n in [1, 2] {
+            let guest = world.guest(&wanted, n).await;
+            let answer = http(&guest, METADATA, "/latest/meta-data/local-ipv4");
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&guest.address.to_string()), "{answer}");
+        }
+        let guest = world.guest(&wanted, 1).await;
+        // The same ports, opened by the router on all its addresses, are out of reach but for where they belong.
+        let inside = world.inside(&wanted.id).await;
+        for port in [8080, 22] {
+            crate::guest::serve_tcp(&inside, port);
+        }
+        for (address, port) in [
+            (ROUTER, 80),
+            (ROUTER, 53),
+            (ROUTER, 22),
+            (VPC_DNS, 80),
+            (LINK_DNS, 80),
+            (METADATA, 53),
+            (METADATA, 8080),
+            (Ipv4Addr::new(172, 31, 16, 1), 22),
+            (Ipv4Addr::new(169, 254, 169, 123), 22),
+            (Ipv4Addr::new(100, 64, 0, 2), 22),
+            (Ipv4Addr::new(169, 254, 0, 1), 22),
+        ] {
+            assert!(guest.is_refused(address, port), "{address}:{port}");
+        }
+        // The time.
+        let time = guest.udp();
+        time.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut packet = [0; 48];
+        packet[0] = 0x23;
+        time.send_to(&packet, (Ipv4Addr::new(169, 254, 169, 123), 123)).unwrap();
+        assert_eq!(time.recv(&mut packet).unwrap(), 48);
+        let seconds = u64::from(u32::from_be_bytes([packet[40], packet[41], packet[42], packet[43]])) - 2_208_988_800;
+        let own = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        assert!(own.abs_diff(seconds) < 5);
+    });
 }
 
 /// One guest can't keep the services from the others.
 #[test]
 fn a_flood_of_questions_is_cut() {
-    world(
-        "flood",
-        |_| (),
-        |world| async move {
-            let wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)]), (2, "172.31.0.11", &[group_id(1)])]);
-            world.ensure(&wanted).await;
-            let (guest, other) = (world.guest(&wanted, 1).await, world.guest(&wanted, 2).await);
-            let mut question = Message::query();
-            question.add_query(Query::query(Name::from_str("a.internal.").unwrap(), RecordType::A));
-            let bytes = question.to_vec().unwrap();
-            let socket = guest.udp();
-            socket.set_read_timeout(Some(SILENCE)).unwrap();
-            let start = Instant::now();
-            let sent = 6000;
-            let counter = socket.try_clone().unwrap();
-            let answers = std::thread::spawn(move || {
-                let mut buffer = [0; 512];
-                std::iter::from_fn(|| counter.recv(&mut buffer).ok()).count()
-            });
-            for _ in 0..sent {
-                let _ = socket.send_to(&bytes, (VPC_DNS, 53));
+    world("flood", Uplink::None, |world| async move {
+        let wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)]), (2, "172.31.0.11", &[group_id(1)])]);
+        world.ensure(&wanted).await;
+        let (guest, other) = (world.guest(&wanted, 1).await, world.guest(&wanted, 2).await);
+        let mut question = Message::query();
+        question.add_query(Query::query(Name::from_str("a.internal.").unwrap(), RecordType::A));
+        let bytes = question.to_vec().unwrap();
+        let socket = guest.udp();
+        socket.set_read_timeout(Some(SILENCE)).unwrap();
+        let start = Instant::now();
+        let sent = 6000;
+        let counter = socket.try_clone().unwrap();
+        let answers = std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            std::iter::from_fn(|| counter.recv(&mut buffer).ok()).count()
+        });
+        for _ in 0..sent {
+            let _ = socket.send_to(&bytes, (VPC_DNS, 53));
+        }
+        let took = start.elapsed();
+        let answers = answers.join().unwrap();
+        let allowed = 1024 + (1024.0 * (took + Duration::from_secs(1)).as_secs_f64()) as usize;
+        assert!(answers > 100 && answers < sent.min(allowed), "{answers} answers to {sent} questions in {took:?}");
+        assert_eq!(resolve(&other, VPC_DNS, "a.internal.", RecordType::A, false).metadata.response_code, ResponseCode::NXDomain);
+    });
+}
+
+/// Nor can it fill the table of connections, which is one for the whole VPC.
+#[test]
+fn a_flood_of_connections_is_cut() {
+    world("connections", Uplink::None, |world| async move {
+        let default = [group_id(1)];
+        let wanted = vpc_with(1, &[(1, "172.31.0.10", &default), (2, "172.31.0.11", &default), (3, "172.31.0.12", &default)]);
+        world.ensure(&wanted).await;
+        let (guest, target, other) = (world.guest(&wanted, 1).await, world.guest(&wanted, 2).await, world.guest(&wanted, 3).await);
+        target.serve_tcp(22);
+        let inside = world.inside(&wanted.id).await;
+        let count = || {
+            let text = inside.run(|| std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap());
+            text.trim().parse::<u32>().unwrap()
+        };
+        // Each pair of ports is a connection of its own. Some datagrams are lost where a queue is full, so more are sent than fit.
+        for socket in [guest.udp(), guest.udp()] {
+            for port in 1..=30_000_u16 {
+                let _ = socket.send_to(b"x", (target.address, port));
+                if port.is_multiple_of(100) {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
             }
-            let took = start.elapsed();
-            let answers = answers.join().unwrap();
-            let allowed = 1024 + (1024.0 * (took + Duration::from_secs(1)).as_secs_f64()) as usize;
-            assert!(answers > 100 && answers < sent.min(allowed), "{answers} answers to {sent} questions in {took:?}");
-            assert_eq!(resolve(&other, VPC_DNS, "a.internal.", RecordType::A, false).metadata.response_code, ResponseCode::NXDomain);
-        },
-    );
+        }
+        let count = count();
+        assert!((15_000..=20_500).contains(&count), "{count} connections");
+        assert!(guest.is_refused(target.address, 22), "one more connection was let through");
+        assert!(other.connect(target.address, 22).is_some(), "another guest's connections are cut, too");
+    });
 }

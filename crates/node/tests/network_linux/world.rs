@@ -124,26 +124,20 @@ fn sweep_killed(root: &Path) {
     }
 }
 
+/// A driver that knows of no guests.
+pub(crate) fn driver(config: &NetworkConfig) -> LinuxNetwork {
+    LinuxNetwork::new(config.clone(), Arc::new(Everyone::default()), Tokens::new([7; 32], Arc::new(Epoch))).unwrap()
+}
+
 /// Runs a test in a world of its own.
-pub(crate) fn world<F: Future<Output = ()>>(
-    name: &str,
-    change: impl FnOnce(&mut NetworkConfig) + Send,
-    test: impl FnOnce(World) -> F + Send,
-) {
+pub(crate) fn world<F: Future<Output = ()>>(name: &str, uplink: Uplink, test: impl FnOnce(World) -> F + Send) {
     let root = std::env::temp_dir().join("pileus-network-tests");
     std::fs::create_dir_all(&root).unwrap();
     sweep_killed(&root);
     let data_dir = root.join(format!("{}-{name}", std::process::id()));
     std::fs::create_dir_all(&data_dir).unwrap();
     let _sweep = Sweep(data_dir.clone());
-    let mut config = NetworkConfig {
-        data_dir,
-        uplink: Uplink::None,
-        public_pool: "198.18.0.0/16".parse().unwrap(),
-        allow_private: Vec::new(),
-        mtu: 9001,
-    };
-    change(&mut config);
+    let config = NetworkConfig { data_dir, uplink, public_pool: "198.18.0.0/16".parse().unwrap(), allow_private: Vec::new(), mtu: 9001 };
     Netns::new().run(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {

@@ -1,8 +1,10 @@
 //! The fabric: one namespace that all VPCs of this cloud hang on, and the way out of it. By default nothing of the host's own network is
 //! touched.
 
-use super::links::{self, veth_name};
-use super::namespace::{Namespace, end_process, ip_batch, is_running, nft, processes, spawn_apart, standing, sysctl, sysctls, tool};
+use super::links::{self, IGW, veth_name};
+use super::namespace::{
+    Namespace, end_process, ip_batch, is_running, nft, processes, remove_link, spawn_apart, standing, sysctl, sysctls, tool,
+};
 use super::{NetworkConfig, Uplink, WayOut};
 use anyhow::{Context as _, Result};
 use ipnet::Ipv4Net;
@@ -77,10 +79,9 @@ impl Fabric {
             None => Namespace::create(&config.data_dir, NAME)?,
         };
         let state = State::prepare(namespace, 1, config)?;
-        let way_out = Mutex::new(WayOut::None("not opened yet".into()));
-        let fabric = Self { config: config.clone(), state: Mutex::new(state), way_out };
-        fabric.tend()?;
-        Ok(fabric)
+        // Whoever tends the fabric opens it: that may take longer than a start of the server should.
+        let way_out = Mutex::new(WayOut::None("it is being opened".into()));
+        Ok(Self { config: config.clone(), state: Mutex::new(state), way_out })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,24 +116,25 @@ impl Fabric {
     }
 
     /// Hangs a VPC on the fabric, unless it hangs there; `has_end` says whether it has its end of the veth. Gives the generation.
-    pub(super) fn attach(&self, id: &VpcId, vpc_pid: u32, has_end: bool) -> Result<u64> {
+    pub(super) fn attach(&self, id: &VpcId, vpc: &Namespace, has_end: bool) -> Result<u64> {
         let mut state = self.state();
         let veth = veth_name(id);
-        let mtu = self.config.mtu;
-        let fresh = state.namespace.enter(|| {
-            let stands = standing()?.links.contains_key(&veth);
-            if stands && has_end {
-                return Ok(false);
-            }
-            let lost = if stands { format!("link del dev {veth}\n") } else { String::new() };
-            ip_batch(&format!("{lost}{}", links::fabric_gateway(id, vpc_pid, mtu)))?;
-            // A VPC's public addresses are routed to it, so this lets no other address in.
-            sysctl(&format!("ipv4/conf/{veth}/rp_filter"), "1")?;
-            Ok(true)
-        })?;
-        if fresh {
-            state.publics.retain(|_, holder| *holder != veth);
+        let stands = state.namespace.enter(|| Ok(standing()?.links.contains_key(&veth)))?;
+        if stands && has_end {
+            return Ok(state.generation);
         }
+        if has_end {
+            // Its other end is in a fabric that was lost.
+            vpc.enter(|| remove_link(IGW))?;
+        }
+        let mtu = self.config.mtu;
+        state.namespace.enter(|| {
+            remove_link(&veth)?;
+            ip_batch(&links::fabric_gateway(id, vpc.pid(), mtu))?;
+            // A VPC's public addresses are routed to it, so this lets no other address in.
+            sysctl(&format!("ipv4/conf/{veth}/rp_filter"), "1")
+        })?;
+        state.publics.retain(|_, holder| *holder != veth);
         Ok(state.generation)
     }
 
@@ -140,10 +142,7 @@ impl Fabric {
     pub(super) fn detach(&self, id: &VpcId) -> Result<()> {
         let mut state = self.state();
         let veth = veth_name(id);
-        state.namespace.enter(|| {
-            let stands = standing()?.links.contains_key(&veth);
-            if stands { ip_batch(&format!("link del dev {veth}\n")) } else { Ok(()) }
-        })?;
+        state.namespace.enter(|| remove_link(&veth))?;
         state.publics.retain(|_, holder| *holder != veth);
         Ok(())
     }
@@ -224,11 +223,12 @@ impl State {
                  link set dev {name} up\nroute replace {} via {NEAR} dev {name}\n",
                 config.public_pool
             ))?;
-            self.namespace.enter(|| {
-                ip_batch(&format!(
-                    "address add {NEAR}/{LINK_PREFIX} dev {OUT}\nlink set dev {OUT} up\nroute replace default via {FAR} dev {OUT}\n"
-                ))
-            })?;
+            let near =
+                format!("address add {NEAR}/{LINK_PREFIX} dev {OUT}\nlink set dev {OUT} up\nroute replace default via {FAR} dev {OUT}\n");
+            if let Err(error) = self.namespace.enter(|| ip_batch(&near)) {
+                remove_link(&name)?;
+                return Err(error);
+            }
         }
         Ok(name)
     }
@@ -243,7 +243,7 @@ impl State {
             }
             end_process(pid);
         }
-        self.namespace.enter(|| if standing()?.links.contains_key(OUT) { ip_batch(&format!("link del dev {OUT}\n")) } else { Ok(()) })?;
+        self.namespace.enter(|| remove_link(OUT))?;
         self.pasta = Some(pasta_start(&self.namespace, &format!("{}:{here}", config.data_dir.display()))?);
         Ok(())
     }
@@ -251,16 +251,15 @@ impl State {
 
 fn pasta_start(namespace: &Namespace, mark: &str) -> Result<u32> {
     let (near, far, mtu) = (NEAR.to_string(), FAR.to_string(), PASTA_MTU.to_string());
-    let path = namespace.path().display().to_string();
     let said = bounded_file()?;
     let mut command = Command::new("pasta");
     // Foreground, so that its process is the one we started. No port of the host is forwarded, and `--no-map-gw` keeps the host's
     // loopback out of reach.
     command.args(["--foreground", "--quiet", "--config-net", "--no-map-gw", "--ipv4-only", "--ns-ifname", OUT, "--runas", "0"]);
     command.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none", "-m", &mtu]);
-    command.args(["-a", &near, "-n", "255.255.255.252", "-g", &far, "--netns", &path]);
+    command.args(["-a", &near, "-n", "255.255.255.252", "-g", &far, "--netns", "/proc/self/fd/0", "--no-netns-quit"]);
     command.env(MARK, mark).stderr(Stdio::from(said.try_clone()?));
-    let pid = spawn_apart(&mut command, false).context("can't run pasta; Debian has it in the package passt")?;
+    let pid = spawn_apart(&mut command, namespace.as_stdin()?, false).context("can't run pasta; Debian has it in the package passt")?;
     let end = Instant::now() + PASTA_TIME;
     loop {
         let up = namespace.enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/route")?.lines().any(|l| l.starts_with(OUT))))?;
@@ -349,6 +348,7 @@ fn rules(config: &NetworkConfig, own: &BTreeSet<Ipv4Addr>) -> String {
   chain c_input {{ type filter hook input priority 0; policy drop; iifname \"lo\" accept; ct state established,related accept; }}
   chain c_forward {{ type filter hook forward priority 0; policy drop;
     ct state invalid drop
+    iifname \"{OUT}\" ip saddr {pool} drop
     ct state established,related accept
     ip daddr {pool} oifname \"v*\" accept
     ip saddr != {pool} drop

@@ -23,7 +23,7 @@ use ipnet::Ipv4Net;
 use model::ids::{NetworkInterfaceId, VpcId};
 use model::network::VpcWanted;
 use namespace::Namespace;
-use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
+use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ use vpc::Vpc;
 
 /// How often the fabric and the way out are looked after, if nothing calls for it.
 const TEND_PERIOD: Duration = Duration::from_secs(2);
+/// How much of a notice of the kernel's is read at one time, in bytes.
+const NOTICE_BYTES_MAX: usize = 8 << 10;
 
 /// How guests reach out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +85,8 @@ impl LinuxNetwork {
     ///
     /// # Errors
     /// If namespaces can't be made, or a tool (`ip`, `nft`) is missing. A missing way out is no error: see [`Network::way_out`].
-    pub fn new(config: NetworkConfig, directory: Arc<dyn Directory>, tokens: Tokens) -> Result<Self> {
+    pub fn new(mut config: NetworkConfig, directory: Arc<dyn Directory>, tokens: Tokens) -> Result<Self> {
+        config.data_dir = one_path(&config.data_dir)?;
         let mut vpcs = BTreeMap::new();
         let mut found = None;
         for (name, namespace) in Namespace::find(&config.data_dir)? {
@@ -106,8 +109,9 @@ impl LinuxNetwork {
     /// # Errors
     /// If the machine's processes can't be listed.
     pub fn end_all(data_dir: &Path) -> Result<()> {
-        fabric::end_all(data_dir)?;
-        namespace::end_all(data_dir)
+        let data_dir = one_path(data_dir)?;
+        fabric::end_all(&data_dir)?;
+        namespace::end_all(&data_dir)
     }
 
     fn vpc(&self, id: &VpcId) -> Option<Arc<AsyncMutex<Vpc>>> {
@@ -182,6 +186,11 @@ impl Network for LinuxNetwork {
     }
 }
 
+/// The one path of a directory, however it was named: namespaces are found again by it.
+fn one_path(directory: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(directory).with_context(|| format!("can't find the data directory {}", directory.display()))
+}
+
 /// A socket that becomes readable when the addresses of the calling thread's namespace change.
 fn address_changes() -> Result<AsyncFd<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -192,19 +201,16 @@ fn address_changes() -> Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(changes, tokio::io::Interest::READABLE) }?)
 }
 
-/// Looks after the fabric for as long as the driver is there.
+/// Looks after the fabric for as long as the driver is there: at once, whenever the host's addresses change, and now and then.
 async fn tend(context: Arc<Context>, addresses: AsyncFd<OwnedFd>) {
     loop {
-        if let Ok(Ok(mut ready)) = tokio::time::timeout(TEND_PERIOD, addresses.readable()).await {
-            // What changed is read from the kernel anyway; one read at a time empties the socket.
-            if ready.try_io(|fd| Ok(recv(fd.as_raw_fd(), &mut [0; 4096], nix::sys::socket::MsgFlags::empty())?)).is_err() {
-                continue;
-            }
-        }
         let context = context.clone();
-        match tokio::task::spawn_blocking(move || context.fabric.tend()).await {
-            Ok(Ok(())) | Err(_) => {}
-            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "the fabric can't be looked after"),
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || context.fabric.tend()).await {
+            tracing::warn!(error = format!("{error:#}"), "the fabric can't be looked after");
+        }
+        if let Ok(Ok(mut ready)) = tokio::time::timeout(TEND_PERIOD, addresses.readable()).await {
+            // What changed is read from the kernel anyway: all that was said is taken as one.
+            while ready.try_io(|fd| Ok(recv(fd.as_raw_fd(), &mut [0; NOTICE_BYTES_MAX], MsgFlags::empty())?)).is_ok() {}
         }
     }
 }

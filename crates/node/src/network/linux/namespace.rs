@@ -50,7 +50,7 @@ impl Namespace {
         let mut command = Command::new("sleep");
         command.arg("infinity").env(MARK, mark(data_dir, name));
         // `spawn` returns once the program runs, so the namespace is made by then.
-        Self::of(spawn_apart(&mut command, true).context("can't start a namespace's holder (`sleep`)")?)
+        Self::of(spawn_apart(&mut command, Stdio::null(), true).context("can't start a namespace's holder (`sleep`)")?)
     }
 
     /// The namespaces that holders of this cloud hold.
@@ -79,6 +79,11 @@ impl Namespace {
     /// The namespace's path, good from any mount namespace.
     pub(super) fn path(&self) -> PathBuf {
         path(self.pid)
+    }
+
+    /// The namespace as a standard input. A program that has given up its rights may open `/proc/self/fd/0`, but not [`Self::path`].
+    pub(super) fn as_stdin(&self) -> Result<Stdio> {
+        Ok(self.file.try_clone()?.into())
     }
 
     /// The holder's process id, which iproute2 takes as the namespace's name.
@@ -116,10 +121,10 @@ fn mark(data_dir: &Path, name: &str) -> String {
 
 /// Starts a program that outlives the server: in a session of its own, with only its marks and `PATH` as environment, and, if wanted, in
 /// a new network namespace. The child is reaped when it ends, however late.
-pub(super) fn spawn_apart(command: &mut Command, new_namespace: bool) -> Result<u32> {
+pub(super) fn spawn_apart(command: &mut Command, stdin: Stdio, new_namespace: bool) -> Result<u32> {
     let marks: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
     command.env_clear().envs(marks).env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stdin(stdin).stdout(Stdio::null());
     // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
     #[allow(unsafe_code)]
     unsafe {
@@ -253,6 +258,16 @@ pub(super) fn standing() -> Result<Standing> {
         }
     }
     Ok(standing)
+}
+
+/// Removes a link of the calling thread's namespace, if it is there. One end of a veth may also go on its own, when the other's namespace
+/// ends.
+pub(super) fn remove_link(name: &str) -> Result<()> {
+    if !standing()?.links.contains_key(name) {
+        return Ok(());
+    }
+    let removed = ip_batch(&format!("link del dev {name}\n"));
+    if standing()?.links.contains_key(name) { removed } else { Ok(()) }
 }
 
 /// Makes a tap in the calling thread's namespace that stays when nobody has it open.

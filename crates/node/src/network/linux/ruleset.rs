@@ -101,6 +101,9 @@ fn hooks(wanted: &VpcWanted) -> BTreeMap<String, Chain> {
             "type filter hook prerouting priority raw - 10; policy drop",
             &[
                 "iifname \"lo\" accept",
+                // From outside nobody comes under a name of the inside.
+                &format!("iifname \"igw\" ip saddr {} drop", wanted.cidr),
+                "iifname \"igw\" ip saddr { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 } drop",
                 "iifname \"igw\" ip daddr @s_public accept",
                 &format!("iifname . ether saddr @s_mac ip saddr 0.0.0.0 {lease}"),
                 &format!("iifname . ether saddr . ip saddr @s_source {lease}"),
@@ -160,13 +163,15 @@ fn to_rules() -> Vec<String> {
 fn input_rules(wanted: &VpcWanted) -> Vec<String> {
     let dns = vpc_dns(wanted);
     let services = format!("ip daddr {{ {METADATA}, {DNS}, {TIME}, {dns} }}");
+    let limit = format!(
+        "update @s_services {{ iifname limit rate over {SERVICE_PACKETS_PER_SECOND_MAX}/second \
+         burst {SERVICE_PACKETS_PER_SECOND_MAX} packets }} drop"
+    );
     let routers: Vec<String> = routers(wanted).map(|ip| ip.to_string()).chain(["255.255.255.255".to_owned()]).collect();
     vec![
         "iifname \"lo\" accept".into(),
-        format!(
-            "{services} update @s_services {{ iifname limit rate over {SERVICE_PACKETS_PER_SECOND_MAX}/second \
-             burst {SERVICE_PACKETS_PER_SECOND_MAX} packets }} drop"
-        ),
+        format!("{services} {limit}"),
+        format!("udp dport 67 {limit}"),
         "ct state established,related accept".into(),
         "ct state invalid drop".into(),
         "iifname != @s_taps drop".into(),

@@ -189,7 +189,7 @@ fn gateway(
     let on = match on {
         Some(on) => on,
         None => {
-            let on = context.fabric.attach(&wanted.id, namespace.pid(), indexes.contains_key(IGW))?;
+            let on = context.fabric.attach(&wanted.id, namespace, indexes.contains_key(IGW))?;
             namespace.enter(|| ip_batch(&links::gateway()))?;
             on
         }

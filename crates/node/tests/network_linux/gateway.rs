@@ -1,0 +1,274 @@
+//! The way out and in: public addresses, the internet gateway, pasta. The internet is a namespace behind the server's own.
+
+use crate::contract::{group_id, interface_id};
+use crate::guest::{Guest, connect, serve_tcp, soon, tcp_echoes};
+use crate::world::{Netns, SILENCE, World, ip, run, vpc_with, world};
+use model::network::VpcWanted;
+use model::security_group::{Peer, Traffic};
+use node::network::linux::Uplink;
+use node::network::{Network as _, WayOut};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
+
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+/// Somebody on a private network behind the host.
+const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const ONE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
+const TWO: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 6);
+const SSH: u16 = 22;
+
+/// The internet, on a cable to the server's namespace, which has a default route to it. It counts what comes from private addresses.
+struct Internet(Netns);
+
+impl Internet {
+    fn new() -> Self {
+        let ns = Netns::new();
+        ns.run(|| {
+            ip("link add i0 type veth peer name s0\n");
+            run(
+                "nft",
+                &["-f", "-"],
+                "table ip leak { chain c { type filter hook prerouting priority -300; ip saddr 172.31.0.0/16 counter; }; }\n",
+            );
+            ip(&format!(
+                "address add {OUTSIDE}/24 dev i0\nlink set dev i0 up\naddress add {NEIGHBOUR}/32 dev lo\nroute add default via {HOST}\n"
+            ));
+            std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0").unwrap();
+        });
+        Self(ns)
+    }
+
+    /// Plugs the cable's other end in; the calling thread is the server's.
+    fn plug(&self) {
+        let here = nix::unistd::gettid();
+        // A name for the calling thread's namespace that is good from the other.
+        self.0.run(|| run("ip", &["link", "set", "dev", "s0", "netns", &here.to_string()], ""));
+        ip(&format!("address add {HOST}/24 dev s0\nlink set dev s0 up\nroute add default via {OUTSIDE}\n"));
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+    }
+
+    fn leaks(&self) -> bool {
+        let listed = self.0.run(|| run("nft", &["list", "table", "ip", "leak"], ""));
+        assert!(listed.contains("counter packets"), "{listed}");
+        !listed.contains("counter packets 0 ")
+    }
+
+    fn is_refused(&self, to: Ipv4Addr, port: u16) -> bool {
+        self.0.run(|| TcpStream::connect_timeout(&SocketAddr::from((to, port)), SILENCE).is_err())
+    }
+}
+
+fn publish(wanted: &mut VpcWanted, n: u32, public: Option<Ipv4Addr>) {
+    wanted.interfaces.get_mut(&interface_id(n)).unwrap().public_ip = public;
+}
+
+/// Lets everybody in `net` reach the SSH port of the group's members, and its members everybody.
+fn allow(wanted: &mut VpcWanted, group: u32, net: &str) {
+    let group = wanted.groups.entry(group_id(group)).or_default();
+    group.ingress.insert((Traffic::Tcp(SSH, SSH), Peer::Ipv4(net.parse().unwrap())));
+    group.egress.insert((Traffic::All, Peer::Ipv4("0.0.0.0/0".parse().unwrap())));
+}
+
+fn out(guest: &Guest) -> Option<Ipv4Addr> {
+    guest.ns.run(|| TcpStream::connect_timeout(&SocketAddr::from((OUTSIDE, 80)), SILENCE).ok())?;
+    guest.connect(OUTSIDE, 80).map(|(seen, _)| seen)
+}
+
+#[test]
+fn a_public_address_is_its_holders_both_ways() {
+    world("igw", Uplink::Veth, |world| async move {
+        let internet = Internet::new();
+        internet.plug();
+        serve_tcp(&internet.0, 80);
+        let mut wanted =
+            vpc_with(1, &[(1, "172.31.0.10", &[group_id(11)]), (2, "172.31.0.11", &[group_id(11)]), (3, "172.31.0.12", &[group_id(1)])]);
+        allow(&mut wanted, 11, "203.0.113.0/24");
+        publish(&mut wanted, 1, Some(ONE));
+        publish(&mut wanted, 3, Some(TWO));
+        world.ensure(&wanted).await;
+        let (holder, without, closed) = (world.guest(&wanted, 1).await, world.guest(&wanted, 2).await, world.guest(&wanted, 3).await);
+        for guest in [&holder, &without, &closed] {
+            guest.serve_tcp(SSH);
+            guest.serve_tcp(23);
+        }
+
+        assert_eq!(out(&holder), Some(ONE));
+        assert_eq!(out(&closed), Some(TWO));
+        assert_eq!(out(&without), None, "out without a public address");
+        let (seen, mut held) = connect(&internet.0, ONE, SSH).expect("refused though a rule allows it");
+        assert_eq!(seen, OUTSIDE);
+        assert!(internet.is_refused(ONE, 23), "a port that no rule names");
+        assert!(internet.is_refused(TWO, SSH), "the default group's member");
+        assert!(internet.is_refused(Ipv4Addr::new(198, 18, 0, 99), SSH), "an address that nobody has");
+        assert!(internet.is_refused(Ipv4Addr::new(172, 31, 0, 10), SSH), "a private address from outside");
+        without.ns.run(|| drop(UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"leak", (OUTSIDE, 9))));
+        assert!(!internet.leaks(), "a private address was seen outside");
+        nobody_comes_under_an_inside_name(&internet, &closed);
+
+        // The address moves: its old flows end with it, and new ones find the new holder.
+        publish(&mut wanted, 1, None);
+        publish(&mut wanted, 2, Some(ONE));
+        world.ensure(&wanted).await;
+        assert!(!tcp_echoes(&mut held), "a flow survived its address");
+        assert_eq!(out(&holder), None);
+        assert_eq!(out(&without), Some(ONE));
+        let (_, mut held) = connect(&internet.0, ONE, SSH).expect("the new holder isn't reached");
+
+        // The gateway goes, and comes back.
+        wanted.internet_gateway = false;
+        world.ensure(&wanted).await;
+        assert_eq!(out(&without), None);
+        assert!(internet.is_refused(ONE, SSH));
+        wanted.internet_gateway = true;
+        world.ensure(&wanted).await;
+        assert_eq!(out(&without), Some(ONE));
+        assert!(tcp_echoes(&mut held), "the flow goes on");
+        assert!(!internet.leaks());
+    });
+}
+
+/// The default group lets in its members, and the other group everybody with a public address: not whoever says to be one.
+fn nobody_comes_under_an_inside_name(internet: &Internet, closed: &Guest) {
+    let listener = closed.ns.run(|| UdpSocket::bind("0.0.0.0:7000").unwrap());
+    listener.set_read_timeout(Some(SILENCE)).unwrap();
+    internet.0.run(|| {
+        for inside in ["172.31.0.12", "198.18.0.5"] {
+            ip(&format!("address add {inside}/32 dev lo\n"));
+            UdpSocket::bind((inside, 0)).unwrap().send_to(b"hello", (TWO, 7000)).unwrap();
+            ip(&format!("address del {inside}/32 dev lo\n"));
+        }
+    });
+    assert!(listener.recv_from(&mut [0; 16]).is_err(), "somebody outside passed for an inside address");
+}
+
+#[test]
+fn vpcs_meet_by_public_addresses_only() {
+    world("two", Uplink::Veth, |world| async move {
+        // The same addresses in both.
+        let mut first = vpc_with(1, &[(1, "172.31.0.10", &[group_id(11)]), (2, "172.31.0.20", &[group_id(11)])]);
+        let mut second = vpc_with(2, &[(3, "172.31.0.10", &[group_id(12)]), (4, "172.31.0.30", &[group_id(12)])]);
+        allow(&mut first, 11, "0.0.0.0/0");
+        allow(&mut second, 12, "0.0.0.0/0");
+        publish(&mut first, 1, Some(ONE));
+        publish(&mut second, 3, Some(TWO));
+        world.ensure(&first).await;
+        world.ensure(&second).await;
+        let (one, two) = (world.guest(&first, 1).await, world.guest(&first, 2).await);
+        let (three, four) = (world.guest(&second, 3).await, world.guest(&second, 4).await);
+        for guest in [&two, &three, &four] {
+            guest.serve_tcp(SSH);
+        }
+        assert!(one.connect(two.address, SSH).is_some());
+        assert!(one.is_refused(four.address, SSH), "a guest of another VPC, by its private address");
+        assert!(two.is_refused(Ipv4Addr::new(172, 31, 0, 10), SSH), "the other VPC's namesake answered");
+        assert_eq!(one.connect(TWO, SSH).map(|(seen, _)| seen), Some(ONE));
+        // To itself, around by its own public address.
+        one.serve_tcp(SSH);
+        assert_eq!(one.connect(ONE, SSH).map(|(seen, _)| seen), Some(ONE));
+
+        // An address goes from one VPC to the other, which may be told of it first.
+        publish(&mut second, 4, Some(ONE));
+        world.ensure(&second).await;
+        publish(&mut first, 1, None);
+        world.ensure(&first).await;
+        assert_eq!(three.connect(ONE, SSH).map(|(seen, _)| seen), Some(TWO));
+        world.network().vpc_remove(&second.id).await.unwrap();
+        assert!(one.is_refused(TWO, SSH));
+        publish(&mut first, 1, Some(TWO));
+        world.ensure(&first).await;
+        assert_eq!(one.connect(TWO, SSH).map(|(seen, _)| seen), Some(TWO));
+    });
+}
+
+async fn guest_with_public_address(world: &World) -> (VpcWanted, Guest) {
+    let mut wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)])]);
+    publish(&mut wanted, 1, Some(ONE));
+    world.ensure(&wanted).await;
+    let guest = world.guest(&wanted, 1).await;
+    (wanted, guest)
+}
+
+#[test]
+fn the_host_and_private_networks_are_out_of_reach() {
+    world("private", Uplink::Veth, |mut world| async move {
+        let internet = Internet::new();
+        internet.plug();
+        ip(&format!("route add 10.9.0.0/16 via {OUTSIDE}\n"));
+        serve_tcp(&internet.0, 80);
+        let here = Netns::open(Path::new("/proc/thread-self/ns/net"));
+        serve_tcp(&here, 8080);
+        let (_, guest) = guest_with_public_address(&world).await;
+        assert_eq!(out(&guest), Some(ONE));
+        soon("the host's address is out of reach", || guest.is_refused(HOST, 8080));
+        assert!(guest.is_refused(Ipv4Addr::new(100, 64, 0, 1), 8080));
+        assert!(guest.is_refused(NEIGHBOUR, 80), "a private network");
+        let later = Ipv4Addr::new(203, 0, 113, 77);
+        ip(&format!("address add {later}/24 dev s0\n"));
+        soon("the host's new address is out of reach", || guest.is_refused(later, 8080));
+
+        // A private network can be let in by configuration; the host itself can't.
+        world.config.allow_private = vec!["10.9.0.0/16".parse().unwrap(), "203.0.113.0/24".parse().unwrap()];
+        world.start();
+        assert_eq!(guest.connect(NEIGHBOUR, 80).map(|(seen, _)| seen), Some(ONE));
+        assert!(guest.is_refused(HOST, 8080));
+    });
+}
+
+/// The process that is this cloud's way out.
+fn pasta(world: &World) -> Option<i32> {
+    marked(&format!("PILEUS_WAY_OUT={}:", world.config.data_dir.display()))
+}
+
+/// A process with a variable that begins so.
+fn marked(mark: &str) -> Option<i32> {
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let environ = std::fs::read(entry.path().join("environ")).ok()?;
+        environ.split(|b| *b == 0).any(|v| v.starts_with(mark.as_bytes())).then(|| entry.file_name().to_str()?.parse().ok())?
+    })
+}
+
+#[test]
+fn pasta_is_the_way_out_and_comes_back() {
+    world("pasta", Uplink::Pasta, |mut world| async move {
+        // Without a default route the cloud starts all the same, and says so.
+        soon("it says so", || world.network().way_out() == WayOut::None("the host has no default route".into()));
+        let internet = Internet::new();
+        internet.plug();
+        serve_tcp(&internet.0, 80);
+        let (_, guest) = guest_with_public_address(&world).await;
+        soon("the way out opens", || world.network().way_out() == WayOut::Open("through pasta".into()));
+        assert_eq!(out(&guest), Some(HOST), "through pasta guests have the host's address outside");
+        let here = Netns::open(Path::new("/proc/thread-self/ns/net"));
+        serve_tcp(&here, 8080);
+        for own in [HOST, Ipv4Addr::new(100, 64, 0, 1), Ipv4Addr::new(100, 64, 0, 2)] {
+            assert!(guest.is_refused(own, 8080), "{own}");
+        }
+        assert!(!internet.leaks());
+
+        // It outlives the server, and is found again.
+        let first = pasta(&world).unwrap();
+        world.start();
+        assert_eq!((pasta(&world), out(&guest)), (Some(first), Some(HOST)));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), nix::sys::signal::Signal::SIGKILL).unwrap();
+        soon("pasta comes back", || pasta(&world).is_some_and(|pid| pid != first) && out(&guest) == Some(HOST));
+    });
+}
+
+#[test]
+fn a_lost_fabric_is_made_again() {
+    world("fabric", Uplink::Veth, |world| async move {
+        let internet = Internet::new();
+        internet.plug();
+        serve_tcp(&internet.0, 80);
+        let (wanted, guest) = guest_with_public_address(&world).await;
+        soon("the way out opens", || out(&guest) == Some(ONE));
+        let holder = || marked(&format!("PILEUS_NAMESPACE={}:fabric", world.config.data_dir.display()));
+        let first = holder().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), nix::sys::signal::Signal::SIGKILL).unwrap();
+        soon("the fabric comes back", || holder().is_some_and(|pid| pid != first));
+        // The loop that asks for each VPC hangs it on the new one.
+        world.ensure(&wanted).await;
+        soon("the way out comes back", || out(&guest) == Some(ONE));
+    });
+}
