@@ -18,7 +18,7 @@ const ONE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 5);
 const TWO: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 6);
 const SSH: u16 = 22;
 
-/// The internet, on a cable to the server's namespace, which has a default route to it. It counts what comes from private addresses.
+/// The internet, on a cable to the server's namespace, which has a default route to it.
 struct Internet(Netns);
 
 impl Internet {
@@ -48,14 +48,30 @@ impl Internet {
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
     }
 
-    fn leaks(&self) -> bool {
-        let listed = self.0.run(|| run("nft", &["list", "table", "ip", "leak"], ""));
-        assert!(listed.contains("counter packets"), "{listed}");
-        !listed.contains("counter packets 0 ")
-    }
-
     fn is_refused(&self, to: Ipv4Addr, port: u16) -> bool {
         self.0.run(|| TcpStream::connect_timeout(&SocketAddr::from((to, port)), SILENCE).is_err())
+    }
+}
+
+/// Counts in the fabric what should never come so far: what has the VPC's own addresses.
+struct Leaks(Netns);
+
+impl Leaks {
+    fn watch(world: &World) -> Self {
+        let holder = marked(&format!("PILEUS_NAMESPACE={}:fabric", world.config.data_dir.display())).unwrap();
+        let fabric = Netns::open(&Path::new("/proc").join(holder.to_string()).join("ns/net"));
+        let table = "table ip leak { chain c { type filter hook prerouting priority -300
+            ip saddr 172.31.0.0/16 counter
+            ip daddr 172.31.0.0/16 counter
+        }
+        }";
+        fabric.run(|| run("nft", &["-f", "-"], table));
+        Self(fabric)
+    }
+
+    fn are_none(&self) -> bool {
+        let listed = self.0.run(|| run("nft", &["list", "table", "ip", "leak"], ""));
+        listed.matches("counter packets 0 ").count() == 2
     }
 }
 
@@ -93,6 +109,7 @@ fn a_public_address_is_its_holders_both_ways() {
             guest.serve_tcp(23);
         }
 
+        let leaks = Leaks::watch(&world);
         assert_eq!(out(&holder), Some(ONE));
         assert_eq!(out(&closed), Some(TWO));
         assert_eq!(out(&without), None, "out without a public address");
@@ -102,9 +119,11 @@ fn a_public_address_is_its_holders_both_ways() {
         assert!(internet.is_refused(TWO, SSH), "the default group's member");
         assert!(internet.is_refused(Ipv4Addr::new(198, 18, 0, 99), SSH), "an address that nobody has");
         assert!(internet.is_refused(Ipv4Addr::new(172, 31, 0, 10), SSH), "a private address from outside");
+        // Neither what has no public address comes to the fabric, nor what goes to a private one that nobody has.
         without.ns.run(|| drop(UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"leak", (OUTSIDE, 9))));
-        assert!(!internet.leaks(), "a private address was seen outside");
-        nobody_comes_under_an_inside_name(&internet, &closed);
+        holder.ns.run(|| ip("route add 172.31.0.99 via 172.31.0.1\n"));
+        holder.ns.run(|| drop(UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"leak", ("172.31.0.99", 9))));
+        assert!(leaks.are_none(), "a private address was seen in the fabric");
 
         // The address moves: its old flows end with it, and new ones find the new holder.
         publish(&mut wanted, 1, None);
@@ -124,22 +143,88 @@ fn a_public_address_is_its_holders_both_ways() {
         world.ensure(&wanted).await;
         assert_eq!(out(&without), Some(ONE));
         assert!(tcp_echoes(&mut held), "the flow goes on");
-        assert!(!internet.leaks());
+        assert!(leaks.are_none());
     });
 }
 
-/// The default group lets in its members, and the other group everybody with a public address: not whoever says to be one.
-fn nobody_comes_under_an_inside_name(internet: &Internet, closed: &Guest) {
-    let listener = closed.ns.run(|| UdpSocket::bind("0.0.0.0:7000").unwrap());
-    listener.set_read_timeout(Some(SILENCE)).unwrap();
-    internet.0.run(|| {
-        for inside in ["172.31.0.12", "198.18.0.5"] {
-            ip(&format!("address add {inside}/32 dev lo\n"));
-            UdpSocket::bind((inside, 0)).unwrap().send_to(b"hello", (TWO, 7000)).unwrap();
-            ip(&format!("address del {inside}/32 dev lo\n"));
+/// The default group lets in its members, and whoever has a public address; not whoever says so outside.
+#[test]
+fn nobody_comes_from_outside_under_an_inside_name() {
+    world("names", Uplink::Veth, |world| async move {
+        let internet = Internet::new();
+        internet.plug();
+        let mut wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)]), (2, "172.31.0.11", &[group_id(1)])]);
+        let default = wanted.groups.get_mut(&group_id(1)).unwrap();
+        for net in ["198.18.0.0/16", "203.0.113.0/24"] {
+            default.ingress.insert((Traffic::Udp(7000, 7000), Peer::Ipv4(net.parse().unwrap())));
+        }
+        publish(&mut wanted, 1, Some(ONE));
+        publish(&mut wanted, 2, Some(TWO));
+        world.ensure(&wanted).await;
+        let guest = world.guest(&wanted, 1).await;
+        let listener = guest.ns.run(|| UdpSocket::bind("0.0.0.0:7000").unwrap());
+        listener.set_read_timeout(Some(SILENCE)).unwrap();
+        soon("the way in opens", || {
+            internet.0.run(|| UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"hello", (ONE, 7000)).unwrap());
+            listener.recv_from(&mut [0; 16]).is_ok()
+        });
+        while listener.recv_from(&mut [0; 16]).is_ok() {}
+        for inside in ["172.31.0.11", "198.18.0.6", "169.254.169.254"] {
+            internet.0.run(|| {
+                ip(&format!("address add {inside}/32 dev lo\n"));
+                UdpSocket::bind((inside, 0)).unwrap().send_to(b"hello", (ONE, 7000)).unwrap();
+            });
+            assert!(listener.recv_from(&mut [0; 16]).is_err(), "{inside}");
         }
     });
-    assert!(listener.recv_from(&mut [0; 16]).is_err(), "somebody outside passed for an inside address");
+}
+
+/// A flow is of the address that it began with: it ends, each way, when the address goes to another.
+#[test]
+fn a_flow_ends_when_its_address_moves() {
+    world("moves", Uplink::Veth, |world| async move {
+        let internet = Internet::new();
+        internet.plug();
+        let mut wanted = vpc_with(1, &[(1, "172.31.0.10", &[group_id(1)]), (2, "172.31.0.11", &[group_id(1)])]);
+        let default = wanted.groups.get_mut(&group_id(1)).unwrap();
+        default.ingress.insert((Traffic::Udp(7000, 7000), Peer::Ipv4("203.0.113.0/24".parse().unwrap())));
+        publish(&mut wanted, 1, Some(ONE));
+        world.ensure(&wanted).await;
+        let guest = world.guest(&wanted, 1).await;
+        let socket = |ns: &Netns, port: u16| {
+            let socket = ns.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
+            socket.set_read_timeout(Some(SILENCE)).unwrap();
+            socket
+        };
+        let hears = |socket: &UdpSocket| socket.recv_from(&mut [0; 16]).ok().map(|(_, from)| from);
+        // One flow from outside, one from the guest.
+        let (caller, called) = (socket(&internet.0, 0), socket(&guest.ns, 7000));
+        soon("the way in opens", || {
+            caller.send_to(b"x", (ONE, 7000)).unwrap();
+            hears(&called).is_some()
+        });
+        called.send_to(b"x", (OUTSIDE, caller.local_addr().unwrap().port())).unwrap();
+        assert_eq!(hears(&caller).unwrap().ip(), ONE);
+        let (asker, asked) = (socket(&guest.ns, 0), socket(&internet.0, 9000));
+        asker.send_to(b"x", (OUTSIDE, 9000)).unwrap();
+        let asker_outside = hears(&asked).unwrap();
+        assert_eq!(asker_outside.ip(), ONE);
+
+        // The guest has another address now, and another has its: both still may speak, but not in the old flows.
+        publish(&mut wanted, 1, Some(TWO));
+        publish(&mut wanted, 2, Some(ONE));
+        world.ensure(&wanted).await;
+        caller.send_to(b"x", (ONE, 7000)).unwrap();
+        assert_eq!(hears(&called), None, "what was sent to an address came to who had it before");
+        called.send_to(b"x", (OUTSIDE, caller.local_addr().unwrap().port())).unwrap();
+        assert_eq!(hears(&caller), None, "an answer came from an address that is another's");
+        asker.send_to(b"x", (OUTSIDE, 9000)).unwrap();
+        assert_eq!(hears(&asked), None, "a guest spoke under an address that is another's");
+        asked.send_to(b"x", asker_outside).unwrap();
+        assert_eq!(hears(&asker), None, "an answer to an address came to who had it before");
+        socket(&guest.ns, 0).send_to(b"x", (OUTSIDE, 9000)).unwrap();
+        assert_eq!(hears(&asked).map(|from| from.ip()), Some(TWO.into()));
+    });
 }
 
 #[test]
@@ -244,8 +329,6 @@ fn pasta_is_the_way_out_and_comes_back() {
         for own in [HOST, Ipv4Addr::new(100, 64, 0, 1), Ipv4Addr::new(100, 64, 0, 2)] {
             assert!(guest.is_refused(own, 8080), "{own}");
         }
-        assert!(!internet.leaks());
-
         // It outlives the server, and is found again.
         let first = pasta(&world).unwrap();
         world.start();

@@ -135,6 +135,7 @@ fn an_untracked_flow_ends_with_its_rule() {
         add_group(&mut wanted, 11);
         add_group(&mut wanted, 12);
         allow(&mut wanted, 11, Traffic::All, anywhere());
+        allow(&mut wanted, 12, Traffic::All, anywhere());
         world.ensure(&wanted).await;
         let (server, client) = (world.guest(&wanted, 1).await, world.guest(&wanted, 2).await);
         server.serve_udp(7000);
@@ -149,6 +150,14 @@ fn an_untracked_flow_ends_with_its_rule() {
         assert!(!tcp_echoes(&mut held), "an untracked connection lived on");
 
         allow(&mut wanted, 11, Traffic::Udp(7000, 7000), Peer::Group(group_id(12)));
+        world.ensure(&wanted).await;
+        soon("the flow goes on", || udp_echoes(&socket, server.address, 7000));
+
+        // The sender's side ends it, too.
+        let egress = std::mem::take(&mut wanted.groups.get_mut(&group_id(12)).unwrap().egress);
+        world.ensure(&wanted).await;
+        assert!(!udp_echoes(&socket, server.address, 7000), "an untracked flow lived on without egress");
+        wanted.groups.get_mut(&group_id(12)).unwrap().egress = egress;
         world.ensure(&wanted).await;
         soon("the flow goes on", || udp_echoes(&socket, server.address, 7000));
     });

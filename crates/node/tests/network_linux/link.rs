@@ -98,6 +98,16 @@ fn nobody_speaks_for_another() {
             says(other);
             assert_eq!(hears(), None, "{other}");
         }
+        // Nobody is told of others who asks under another's name.
+        for (from, answered) in [("172.31.0.10", true), ("172.31.0.12", false)] {
+            let asked = one.ns.run(|| {
+                Command::new("busybox")
+                    .args(["arping", "-f", "-c", "1", "-w", "1", "-I", "eth0", "-s", from, "172.31.0.1"])
+                    .output()
+                    .unwrap()
+            });
+            assert_eq!(asked.status.success(), answered, "{from}");
+        }
         // Having pretended in ARP, too, changes nothing for who has the address.
         one.ns.run(|| Command::new("busybox").args(["arping", "-U", "-c", "2", "-I", "eth0", "172.31.0.12"]).output().unwrap());
         three.serve_udp(7001);

@@ -130,7 +130,7 @@ fn out_rules() -> Vec<String> {
         // A public address that has moved takes its old flows down with it, at once.
         "iifname \"igw\" ct direction original ct original ip daddr . ip daddr != @s_pairs drop",
         "iifname \"igw\" ct direction reply ct reply ip daddr . ip daddr != @s_pairs drop",
-        "oifname \"igw\" ct direction original ct state established ct reply ip daddr . ip saddr != @s_pairs drop",
+        "oifname \"igw\" ct direction original ct status snat ct reply ip daddr . ip saddr != @s_pairs drop",
         "oifname \"igw\" ct direction reply ct original ip daddr . ip saddr != @s_pairs drop",
         // Nothing leaves under a private address.
         "oifname \"igw\" ip saddr != @s_holders drop",
