@@ -131,7 +131,7 @@ impl Links {
         let text = &mut steps.batch;
         if had.is_none() {
             let _ = writeln!(text, "link set lo up");
-            // Without it the router would answer ARP for addresses that nobody has.
+            // Without it, what goes to an address that nobody has would leave by the gateway.
             let _ = writeln!(text, "route replace unreachable {} table {LOCAL_TABLE}", self.cidr);
         }
         self.address_lines(text, standing);
