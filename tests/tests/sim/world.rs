@@ -35,6 +35,8 @@ const SETTLE: Duration = Duration::from_secs(600);
 const QUIET: Duration = Duration::from_secs(60);
 /// Longest time between two events that nobody asked for, in milliseconds.
 const CHAOS_MILLIS_MAX: u64 = 20_000;
+/// Turns that the tasks of a dead process still get, without time passing. They can neither commit nor begin a driver's step.
+const LAST_TURNS: u32 = 50;
 /// Where the process ends if the host's power fails.
 const POWER: &str = "the host's end";
 /// Users, by account and region.
@@ -129,6 +131,7 @@ impl World {
 
     /// One life: in a runtime of its own, so that nothing of it goes on once it is over.
     fn live(&mut self, plan: Plan) {
+        self.now = self.now.plus_millis(self.downtime());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime can be made");
         let faults = Arc::new(SimFaults::new(plan, fork(&mut self.rng)));
@@ -136,7 +139,7 @@ impl World {
             let clock = Arc::new(SimClock::new(self.now));
             let ending = tokio::select! {
                 biased;
-                point = faults.death() => point,
+                point = last_words(&faults) => point,
                 () = self.live_on(clock.clone(), faults.clone()) => "its time",
             };
             self.now = clock.now();
@@ -148,6 +151,18 @@ impl World {
             self.hosts.reboot();
         }
         points_add(&mut self.points, &faults.points());
+    }
+
+    /// How long nothing runs before the process is started again: at times long enough for what is kept an hour, or a day.
+    fn downtime(&mut self) -> i64 {
+        const HOUR: i64 = 3_600_000;
+        match self.rng.random_range(0..100) {
+            0..70 => self.rng.random_range(0..10_000),
+            70..90 => HOUR + 1,
+            // A launch is only sent again while its token is remembered.
+            _ if self.ledger.get().launches_open().is_empty() => 25 * HOUR,
+            _ => HOUR / 2,
+        }
     }
 
     fn tell(&mut self, what: String) {
@@ -330,7 +345,7 @@ impl Life {
                 }
                 Some(done) = self.tasks.join_next() => {
                     rethrow(done);
-                    panic!("a part of the cloud ended");
+                    assert!(self.faults.is_dead(), "a part of the cloud ended by itself");
                 }
                 _ = commits.changed() => {
                     let snapshot = self.store.snapshot();
@@ -345,6 +360,16 @@ impl Life {
             }
         }
     }
+}
+
+/// Waits for the death of the process. What it had answered before gets to its callers yet, as bytes do that a dead process has sent:
+/// so an answer that went out too early is found out.
+async fn last_words(faults: &SimFaults) -> &'static str {
+    let point = faults.death().await;
+    for _ in 0..LAST_TURNS {
+        tokio::task::yield_now().await;
+    }
+    point
 }
 
 fn rethrow(done: Result<(), tokio::task::JoinError>) {
