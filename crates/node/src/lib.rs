@@ -3,6 +3,7 @@
 
 pub mod directory;
 mod durable;
+pub mod fake;
 pub mod hypervisor;
 pub mod image;
 pub mod metadata;

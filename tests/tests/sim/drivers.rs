@@ -1,6 +1,6 @@
 //! Drivers that take time, fail, and may be the last thing that the process did. What they drive is a fake of `node`.
 
-use crate::faults::{Failure, SimFaults};
+use crate::faults::SimFaults;
 use anyhow::bail;
 use async_trait::async_trait;
 use model::ids::{ImageId, InstanceId, NetworkInterfaceId, VolumeId, VpcId};
@@ -8,6 +8,7 @@ use model::machine::{Accelerator, MachineSpec, Observed};
 use model::network::VpcWanted;
 use model::volume::Source;
 use node::Result;
+use node::fake::Failure;
 use node::hypervisor::{Console, Hypervisor, Parts};
 use node::image::Images;
 use node::network::{Network, WayOut};

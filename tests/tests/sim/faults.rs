@@ -2,20 +2,12 @@
 
 use crate::hosts::Rng;
 use model::fault::{Crash, Faults};
+use node::fake::Failure;
 use rand::RngExt as _;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-
-/// How a step of a driver fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// Nothing is done.
-    Refused,
-    /// All is done, but the caller is told otherwise.
-    Lost,
-}
 
 /// How wild a life of the cloud is.
 #[derive(Debug, Clone, Copy)]

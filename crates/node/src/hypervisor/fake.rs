@@ -2,13 +2,14 @@
 
 use super::{CONSOLE_BYTES_MAX, Console, Hypervisor, Parts};
 use crate::Result;
+use crate::fake::{Failure, Host};
 use anyhow::bail;
 use async_trait::async_trait;
 use model::ids::InstanceId;
 use model::machine::{Accelerator, Activity, MachineSpec, Observed};
 use model::time::{Clock, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// A call of [`Hypervisor`] that can be made to fail.
@@ -34,15 +35,6 @@ pub enum Call {
     ConsoleRemove,
 }
 
-/// How a call fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// Nothing is done.
-    Refused,
-    /// All is done, but the caller is told otherwise.
-    Lost,
-}
-
 /// A machine as the simulated host holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeMachine {
@@ -62,47 +54,46 @@ struct State {
     consoles: BTreeMap<InstanceId, Console>,
     never_start: BTreeSet<InstanceId>,
     deaf: bool,
-    failures: VecDeque<(Call, Failure)>,
     starts: u64,
     changed: Option<Arc<Notify>>,
 }
 
 /// The host's side: outlives the driver, as machines outlive a process. A clone is the same host.
 #[derive(Debug, Clone, Default)]
-pub struct FakeHypervisorHost(Arc<Mutex<State>>);
+pub struct FakeHypervisorHost(Host<State, Call>);
 
 impl FakeHypervisorHost {
     /// What is there, the remains of dead machines too.
     #[must_use]
     pub fn machines(&self) -> BTreeMap<InstanceId, FakeMachine> {
-        self.state().machines.clone()
+        self.0.state().machines.clone()
     }
 
     /// The instances that have a console.
     #[must_use]
     pub fn consoles(&self) -> BTreeSet<InstanceId> {
-        self.state().consoles.keys().cloned().collect()
+        self.0.state().consoles.keys().cloned().collect()
     }
 
     /// How many machines were ever started.
     #[must_use]
     pub fn starts(&self) -> u64 {
-        self.state().starts
+        self.0.state().starts
     }
 
     /// Makes the next call of this kind fail. Several add up, in order.
     pub fn fail_next(&self, call: Call, failure: Failure) {
-        self.state().failures.push_back((call, failure));
+        self.0.fail_next(call, failure);
     }
 
     /// From now on this instance can't be started.
     pub fn never_start(&self, id: &InstanceId) {
-        self.state().never_start.insert(id.clone());
+        self.0.state().never_start.insert(id.clone());
     }
 
     /// Whether machines that are started from now on ignore their power button. At first they obey it at once.
     pub fn ignore_power_button(&self, ignore: bool) {
-        self.state().deaf = ignore;
+        self.0.state().deaf = ignore;
     }
 
     /// The guest powers itself off. Like all that happens to a machine here: nothing, if there is none that runs.
@@ -117,7 +108,7 @@ impl FakeHypervisorHost {
 
     /// The machine's process dies, and leaves its remains.
     pub fn die(&self, id: &InstanceId) {
-        let mut state = self.state();
+        let mut state = self.0.state();
         if let Some(machine) = state.machines.get_mut(id) {
             machine.activity = None;
         }
@@ -134,14 +125,14 @@ impl FakeHypervisorHost {
 
     /// The disks of the machine are well again; it stays paused until it is resumed.
     pub fn disk_mend(&self, id: &InstanceId) {
-        if let Some(machine) = self.state().machines.get_mut(id) {
+        if let Some(machine) = self.0.state().machines.get_mut(id) {
             machine.disk_error = None;
         }
     }
 
     /// The host is started again: no machine outlives that, but what they left does.
     pub fn reboot(&self) {
-        let mut state = self.state();
+        let mut state = self.0.state();
         for machine in state.machines.values_mut() {
             machine.activity = None;
         }
@@ -149,30 +140,12 @@ impl FakeHypervisorHost {
     }
 
     fn happen(&self, id: &InstanceId, act: impl FnOnce(&mut FakeMachine)) {
-        let mut state = self.state();
+        let mut state = self.0.state();
         if let Some(machine) = state.machines.get_mut(id)
             && machine.activity == Some(Activity::Running)
         {
             act(machine);
             state.notify();
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs one call on the state, or fails it as was ordered.
-    fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        let mut state = self.state();
-        let failure = state.failures.iter().position(|(c, _)| *c == call).and_then(|at| state.failures.remove(at));
-        match failure {
-            None => act(&mut state),
-            Some((_, Failure::Refused)) => bail!("simulated failure of {call:?}, nothing done"),
-            Some((_, Failure::Lost)) => {
-                act(&mut state)?;
-                bail!("simulated failure of {call:?}, answer lost")
-            }
         }
     }
 }
@@ -234,7 +207,7 @@ impl FakeHypervisor {
     /// Machines on this host. `changed` is notified when one may have changed; a newer driver on the same host takes that over.
     #[must_use]
     pub fn new(host: FakeHypervisorHost, clock: Arc<dyn Clock>, changed: Arc<Notify>) -> Self {
-        host.state().changed = Some(changed);
+        host.0.state().changed = Some(changed);
         Self { host, clock }
     }
 }
@@ -247,12 +220,12 @@ impl Hypervisor for FakeHypervisor {
 
     async fn list(&self) -> Result<Vec<InstanceId>> {
         tokio::task::yield_now().await;
-        self.host.call(Call::List, |state| Ok(state.machines.keys().cloned().collect()))
+        self.host.0.call(Call::List, |state| Ok(state.machines.keys().cloned().collect()))
     }
 
     async fn observe(&self, id: &InstanceId) -> Result<Observed> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Observe, |state| {
+        self.host.0.call(Call::Observe, |state| {
             Ok(match state.machines.get(id) {
                 Some(FakeMachine { spec, activity: Some(activity), .. }) => Observed::Known { run: spec.run, activity: activity.clone() },
                 Some(FakeMachine { activity: None, .. }) | None => Observed::Absent,
@@ -264,12 +237,12 @@ impl Hypervisor for FakeHypervisor {
         tokio::task::yield_now().await;
         parts.check(spec)?;
         let now = self.clock.now();
-        self.host.call(Call::Start, |state| state.start(spec, now))
+        self.host.0.call(Call::Start, |state| state.start(spec, now))
     }
 
     async fn power_button(&self, id: &InstanceId) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::PowerButton, |state| {
+        self.host.0.call(Call::PowerButton, |state| {
             if let Some(machine) = state.alive(id)
                 && machine.activity == Some(Activity::Running)
                 && !machine.ignores_power_button
@@ -283,7 +256,7 @@ impl Hypervisor for FakeHypervisor {
 
     async fn reset(&self, id: &InstanceId) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Reset, |state| {
+        self.host.0.call(Call::Reset, |state| {
             let Some(machine) = state.alive(id) else { bail!("no machine {id} to reset") };
             machine.activity = Some(Activity::Running);
             machine.resets += 1;
@@ -294,7 +267,7 @@ impl Hypervisor for FakeHypervisor {
 
     async fn resume(&self, id: &InstanceId) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Resume, |state| {
+        self.host.0.call(Call::Resume, |state| {
             let Some(machine) = state.alive(id) else { bail!("no machine {id} to resume") };
             if matches!(machine.activity, Some(Activity::Paused { .. })) && machine.disk_error.is_none() {
                 machine.activity = Some(Activity::Running);
@@ -306,7 +279,7 @@ impl Hypervisor for FakeHypervisor {
 
     async fn remove(&self, id: &InstanceId) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Remove, |state| {
+        self.host.0.call(Call::Remove, |state| {
             if state.machines.remove(id).is_some() {
                 state.notify();
             }
@@ -316,12 +289,12 @@ impl Hypervisor for FakeHypervisor {
 
     async fn console(&self, id: &InstanceId) -> Result<Option<Console>> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Console, |state| Ok(state.consoles.get(id).cloned()))
+        self.host.0.call(Call::Console, |state| Ok(state.consoles.get(id).cloned()))
     }
 
     async fn console_remove(&self, id: &InstanceId) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::ConsoleRemove, |state| {
+        self.host.0.call(Call::ConsoleRemove, |state| {
             state.consoles.remove(id);
             Ok(())
         })

@@ -2,12 +2,12 @@
 
 use super::{Files, Images};
 use crate::Result;
+use crate::fake::{Failure, Host};
 use anyhow::bail;
 use async_trait::async_trait;
 use model::ids::ImageId;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A call of [`Images`] that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,53 +22,25 @@ pub enum Call {
     Remove,
 }
 
-/// How a call fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// Nothing is done.
-    Refused,
-    /// All is done, but the caller is told otherwise.
-    Lost,
-}
-
 #[derive(Debug, Default)]
 struct State {
     images: BTreeSet<ImageId>,
-    failures: VecDeque<(Call, Failure)>,
 }
 
 /// The host's side: outlives the driver, as disks outlive a process. A clone is the same host.
 #[derive(Debug, Clone, Default)]
-pub struct FakeImageHost(Arc<Mutex<State>>);
+pub struct FakeImageHost(Host<State, Call>);
 
 impl FakeImageHost {
     /// What is there.
     #[must_use]
     pub fn images(&self) -> BTreeSet<ImageId> {
-        self.state().images.clone()
+        self.0.state().images.clone()
     }
 
     /// Makes the next call of this kind fail. Several add up, in order.
     pub fn fail_next(&self, call: Call, failure: Failure) {
-        self.state().failures.push_back((call, failure));
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs one call on the state, or fails it as was ordered.
-    fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        let mut state = self.state();
-        let failure = state.failures.iter().position(|(c, _)| *c == call).and_then(|at| state.failures.remove(at));
-        match failure {
-            None => act(&mut state),
-            Some((_, Failure::Refused)) => bail!("simulated failure of {call:?}, nothing done"),
-            Some((_, Failure::Lost)) => {
-                act(&mut state)?;
-                bail!("simulated failure of {call:?}, answer lost")
-            }
-        }
+        self.0.fail_next(call, failure);
     }
 }
 
@@ -90,19 +62,19 @@ impl FakeImages {
 impl Images for FakeImages {
     async fn list(&self) -> Result<Vec<ImageId>> {
         tokio::task::yield_now().await;
-        self.host.call(Call::List, |state| Ok(state.images.iter().cloned().collect()))
+        self.host.0.call(Call::List, |state| Ok(state.images.iter().cloned().collect()))
     }
 
     async fn adopt(&self, id: &ImageId, _staged: &Path) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Adopt, |state| {
+        self.host.0.call(Call::Adopt, |state| {
             state.images.insert(id.clone());
             Ok(())
         })
     }
 
     async fn files(&self, id: &ImageId) -> Result<Files> {
-        self.host.call(Call::Files, |state| {
+        self.host.0.call(Call::Files, |state| {
             if !state.images.contains(id) {
                 bail!("no image {id}");
             }
@@ -114,7 +86,7 @@ impl Images for FakeImages {
 
     async fn remove(&self, id: &ImageId) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Remove, |state| {
+        self.host.0.call(Call::Remove, |state| {
             state.images.remove(id);
             Ok(())
         })
@@ -126,6 +98,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::image::contract;
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn keeps_the_contract() {

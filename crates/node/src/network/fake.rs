@@ -2,15 +2,15 @@
 
 use super::{Network, WayOut};
 use crate::Result;
+use crate::fake::{Failure, Host};
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use model::ids::{NetworkInterfaceId, VpcId};
 use model::network::VpcWanted;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A call of [`Network`] that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,65 +27,37 @@ pub enum Call {
     Namespace,
 }
 
-/// How a call fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// Nothing is done.
-    Refused,
-    /// All is done, but the caller is told otherwise.
-    Lost,
-}
-
 #[derive(Debug, Default)]
 struct State {
     vpcs: BTreeMap<VpcId, VpcWanted>,
     changes: u64,
-    failures: VecDeque<(Call, Failure)>,
 }
 
 /// The host's side: outlives the driver, as namespaces outlive a process. A clone is the same host.
 #[derive(Debug, Clone, Default)]
-pub struct FakeNetworkHost(Arc<Mutex<State>>);
+pub struct FakeNetworkHost(Host<State, Call>);
 
 impl FakeNetworkHost {
     /// What is in force.
     #[must_use]
     pub fn vpcs(&self) -> BTreeMap<VpcId, VpcWanted> {
-        self.state().vpcs.clone()
+        self.0.state().vpcs.clone()
     }
 
     /// How many calls have changed anything: a loop that has nothing to do leaves it as it is.
     #[must_use]
     pub fn changes(&self) -> u64 {
-        self.state().changes
+        self.0.state().changes
     }
 
     /// Makes the next call of this kind fail. Several add up, in order.
     pub fn fail_next(&self, call: Call, failure: Failure) {
-        self.state().failures.push_back((call, failure));
+        self.0.fail_next(call, failure);
     }
 
     /// The host is started again: no namespace outlives that.
     pub fn reboot(&self) {
-        self.state().vpcs.clear();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs one call on the state, or fails it as was ordered.
-    fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        let mut state = self.state();
-        let failure = state.failures.iter().position(|(c, _)| *c == call).and_then(|at| state.failures.remove(at));
-        match failure {
-            None => act(&mut state),
-            Some((_, Failure::Refused)) => bail!("simulated failure of {call:?}, nothing done"),
-            Some((_, Failure::Lost)) => {
-                act(&mut state)?;
-                bail!("simulated failure of {call:?}, answer lost")
-            }
-        }
+        self.0.state().vpcs.clear();
     }
 }
 
@@ -106,12 +78,12 @@ impl FakeNetwork {
 impl Network for FakeNetwork {
     async fn vpc_list(&self) -> Result<Vec<VpcId>> {
         tokio::task::yield_now().await;
-        self.host.call(Call::List, |state| Ok(state.vpcs.keys().cloned().collect()))
+        self.host.0.call(Call::List, |state| Ok(state.vpcs.keys().cloned().collect()))
     }
 
     async fn vpc_ensure(&self, wanted: &VpcWanted) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Ensure, |state| {
+        self.host.0.call(Call::Ensure, |state| {
             if state.vpcs.get(&wanted.id) != Some(wanted) {
                 state.vpcs.insert(wanted.id.clone(), wanted.clone());
                 state.changes += 1;
@@ -122,7 +94,7 @@ impl Network for FakeNetwork {
 
     async fn vpc_remove(&self, id: &VpcId) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Remove, |state| {
+        self.host.0.call(Call::Remove, |state| {
             state.changes += u64::from(state.vpcs.remove(id).is_some());
             Ok(())
         })
@@ -130,7 +102,7 @@ impl Network for FakeNetwork {
 
     async fn tap_open(&self, vpc: &VpcId, interface: &NetworkInterfaceId) -> Result<OwnedFd> {
         tokio::task::yield_now().await;
-        self.host.call(Call::TapOpen, |state| {
+        self.host.0.call(Call::TapOpen, |state| {
             if !state.vpcs.get(vpc).is_some_and(|v| v.interfaces.contains_key(interface)) {
                 bail!("no interface {interface} in {vpc}");
             }
@@ -141,7 +113,7 @@ impl Network for FakeNetwork {
 
     async fn vpc_namespace(&self, id: &VpcId) -> Result<PathBuf> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Namespace, |state| {
+        self.host.0.call(Call::Namespace, |state| {
             if !state.vpcs.contains_key(id) {
                 bail!("no VPC {id}");
             }
@@ -159,6 +131,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::network::contract;
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn keeps_the_contract() {

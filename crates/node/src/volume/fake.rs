@@ -2,14 +2,15 @@
 
 use super::{Files, Volumes};
 use crate::Result;
+use crate::fake::{Failure, Host};
 use crate::image::Images;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use model::ids::VolumeId;
 use model::volume::Source;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// A call of [`Volumes`] that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +25,6 @@ pub enum Call {
     Files,
 }
 
-/// How a call fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// Nothing is done.
-    Refused,
-    /// All is done, but the caller is told otherwise.
-    Lost,
-}
-
 /// A volume as the simulated host holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeVolume {
@@ -45,41 +37,22 @@ pub struct FakeVolume {
 #[derive(Debug, Default)]
 struct State {
     volumes: BTreeMap<VolumeId, FakeVolume>,
-    failures: VecDeque<(Call, Failure)>,
 }
 
 /// The host's side: outlives the driver, as disks outlive a process. A clone is the same host.
 #[derive(Debug, Clone, Default)]
-pub struct FakeVolumeHost(Arc<Mutex<State>>);
+pub struct FakeVolumeHost(Host<State, Call>);
 
 impl FakeVolumeHost {
     /// What is there.
     #[must_use]
     pub fn volumes(&self) -> BTreeMap<VolumeId, FakeVolume> {
-        self.state().volumes.clone()
+        self.0.state().volumes.clone()
     }
 
     /// Makes the next call of this kind fail. Several add up, in order.
     pub fn fail_next(&self, call: Call, failure: Failure) {
-        self.state().failures.push_back((call, failure));
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs one call on the state, or fails it as was ordered.
-    fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        let mut state = self.state();
-        let failure = state.failures.iter().position(|(c, _)| *c == call).and_then(|at| state.failures.remove(at));
-        match failure {
-            None => act(&mut state),
-            Some((_, Failure::Refused)) => bail!("simulated failure of {call:?}, nothing done"),
-            Some((_, Failure::Lost)) => {
-                act(&mut state)?;
-                bail!("simulated failure of {call:?}, answer lost")
-            }
-        }
+        self.0.fail_next(call, failure);
     }
 }
 
@@ -101,17 +74,17 @@ impl FakeVolumes {
 impl Volumes for FakeVolumes {
     async fn list(&self) -> Result<Vec<VolumeId>> {
         tokio::task::yield_now().await;
-        self.host.call(Call::List, |state| Ok(state.volumes.keys().cloned().collect()))
+        self.host.0.call(Call::List, |state| Ok(state.volumes.keys().cloned().collect()))
     }
 
     async fn ensure(&self, id: &VolumeId, size_bytes: u64, source: &Source) -> Result<()> {
         tokio::task::yield_now().await;
         if let Source::Image(image) = source
-            && !self.host.state().volumes.contains_key(id)
+            && !self.host.0.state().volumes.contains_key(id)
         {
             self.images.files(image).await.with_context(|| format!("volume {id}"))?;
         }
-        self.host.call(Call::Ensure, |state| {
+        self.host.0.call(Call::Ensure, |state| {
             state.volumes.entry(id.clone()).or_insert_with(|| FakeVolume { size_bytes, source: source.clone() });
             Ok(())
         })
@@ -119,14 +92,14 @@ impl Volumes for FakeVolumes {
 
     async fn remove(&self, id: &VolumeId) -> Result<()> {
         tokio::task::yield_now().await;
-        self.host.call(Call::Remove, |state| {
+        self.host.0.call(Call::Remove, |state| {
             state.volumes.remove(id);
             Ok(())
         })
     }
 
     async fn files(&self, id: &VolumeId) -> Result<Files> {
-        let source = self.host.call(Call::Files, |state| match state.volumes.get(id) {
+        let source = self.host.0.call(Call::Files, |state| match state.volumes.get(id) {
             Some(volume) => Ok(volume.source.clone()),
             None => bail!("no volume {id}"),
         })?;

@@ -7,7 +7,8 @@ use model::network_interface::NetworkInterface;
 use model::plan::{REBOOT_MILLIS, RESUME_AGAIN_MILLIS, START_TRIES_MAX};
 use model::time::Clock as _;
 use model::volume::Volume;
-use node::hypervisor::fake::{Call, Failure};
+use node::fake::Failure;
+use node::hypervisor::fake::Call;
 use node::network;
 use node::volume;
 
@@ -283,15 +284,11 @@ async fn a_driver_that_fails_once_is_asked_again() {
         world.machines.fail_next(Call::PowerButton, failure);
         world.machines.fail_next(Call::Remove, failure);
         world.machines.fail_next(Call::ConsoleRemove, failure);
-        let (network, volume) = match failure {
-            Failure::Refused => (network::fake::Failure::Refused, volume::fake::Failure::Refused),
-            Failure::Lost => (network::fake::Failure::Lost, volume::fake::Failure::Lost),
-        };
         for call in [network::fake::Call::Ensure, network::fake::Call::TapOpen, network::fake::Call::Remove] {
-            world.network.fail_next(call, network);
+            world.network.fail_next(call, failure);
         }
         for call in [volume::fake::Call::Ensure, volume::fake::Call::Files, volume::fake::Call::Remove] {
-            world.volumes.fail_next(call, volume);
+            world.volumes.fail_next(call, failure);
         }
         cloud.launch(1..=1, ShutdownBehavior::Stop).await;
         for expected in ["running", "terminated", "forgotten"] {

@@ -88,7 +88,7 @@ async fn a_failed_vpc_is_noted_and_only_its_machines_wait() {
     let (world, directory) = (World::default(), tempfile::tempdir().unwrap());
     let cloud = Cloud::open(&world, directory.path());
     for _ in 0..2 {
-        world.network.fail_next(node::network::fake::Call::Ensure, node::network::fake::Failure::Refused);
+        world.network.fail_next(node::network::fake::Call::Ensure, node::fake::Failure::Refused);
     }
     cloud.launch(1..=1, ShutdownBehavior::Stop).await;
     cloud.pass().await;
