@@ -16,7 +16,6 @@ pub mod key_pair;
 pub mod machine;
 pub mod metadata;
 pub mod metadata_tree;
-pub mod names;
 pub mod network;
 pub mod network_interface;
 pub mod page;

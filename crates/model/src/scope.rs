@@ -127,6 +127,12 @@ impl Region {
     }
 }
 
+/// The address in the first label of a private host name, `ip-172-31-0-10`.
+#[must_use]
+pub fn address_of_name(label: &str) -> Option<std::net::Ipv4Addr> {
+    label.strip_prefix("ip-")?.replace('-', ".").parse().ok()
+}
+
 impl FromStr for Region {
     type Err = crate::ids::Malformed;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -184,5 +190,9 @@ mod tests {
         assert_eq!(oregon.private_name(address), "ip-172-31-0-10.us-west-2.compute.internal");
         assert_eq!(virginia.public_name(address), "ec2-172-31-0-10.compute-1.amazonaws.com");
         assert_eq!(oregon.public_name(address), "ec2-172-31-0-10.us-west-2.compute.amazonaws.com");
+        assert_eq!("eu-west-1".parse::<Region>().unwrap().private_name(address), "ip-172-31-0-10.eu-west-1.compute.internal");
+        assert_eq!(address_of_name("ip-172-31-0-10"), Some(address));
+        assert_eq!(address_of_name("ip-1-2-3"), None);
+        assert_eq!(address_of_name("www"), None);
     }
 }

@@ -219,7 +219,7 @@ fn facts(wanted: &VpcWanted, id: &NetworkInterfaceId) -> Facts {
         user_data: None,
         root_device_name: "/dev/xvda".into(),
         block_devices: vec![],
-        private_dns: model::names::private_dns(&wanted.region, interface.private_ip),
+        private_dns: wanted.region.private_name(interface.private_ip),
         public_dns: None,
         interfaces: vec![GuestInterface {
             id: id.clone(),

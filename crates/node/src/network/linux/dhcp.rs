@@ -145,7 +145,7 @@ fn answer(seen: &Seen, interface: &InterfaceWanted, subnet: &Ipv4Net, request: &
     if kind == MessageType::Nak {
         return Some(reply);
     }
-    let name = model::names::private_dns(&seen.vpc.region, interface.private_ip);
+    let name = seen.vpc.region.private_name(interface.private_ip);
     options.insert(DhcpOption::SubnetMask(subnet.netmask()));
     options.insert(DhcpOption::BroadcastAddr(subnet.broadcast()));
     options.insert(DhcpOption::Router(vec![router]));

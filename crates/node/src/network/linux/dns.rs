@@ -103,7 +103,7 @@ fn local(seen: &Seen, directory: &dyn Directory, question: &Message) -> Option<M
         }
         guest(ip).and_then(|guest| Some(RData::PTR(PTR(Name::from_str(&format!("{}.", guest.private_dns)).ok()?))))
     } else if let Some(label) = label_of(name, &seen.vpc.region.internal_domain()) {
-        let ip = if label == "instance-data" { Some(super::links::METADATA) } else { model::names::address_of(label) };
+        let ip = if label == "instance-data" { Some(super::links::METADATA) } else { model::scope::address_of_name(label) };
         ip.filter(|ip| *ip == super::links::METADATA || guest(*ip).is_some()).map(|ip| RData::A(A(ip)))
     } else if let Some(ip) = public_address(seen, name) {
         // Inside the VPC a public name means the private address ("DNS attributes for your VPC").
