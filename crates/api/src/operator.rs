@@ -6,6 +6,7 @@ use model::scope::Scope;
 use model::tag::Tags;
 use model::time::Timestamp;
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 use store::SystemTx;
 
 const GIB: u64 = 1 << 30;
@@ -13,7 +14,7 @@ const GIB: u64 = 1 << 30;
 const IMAGE_NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=128;
 
 /// What an image is to be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ImageWanted {
     /// Its name; unique in the account and region.
     pub name: String,

@@ -222,6 +222,13 @@ impl InstanceType {
     }
 }
 
+/// What many machines take together: for each type's name, how many there are.
+pub fn taken<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> Used {
+    // Every type that an instance has was found in the table when it was launched, and the table only grows.
+    let each = counts.filter_map(|(name, count)| InstanceType::find(name).map(|t| (t.takes(), count)));
+    each.fold(Used::default(), |sum, (takes, count)| takes.times_plus(count, sum))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

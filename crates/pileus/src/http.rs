@@ -1,12 +1,12 @@
 //! The API's port: HTTP with limits, one task a connection.
 
 use anyhow::Result;
+use api::{BODY_BYTES_MAX, Gate};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -18,24 +18,14 @@ const CONNECTIONS_MAX: usize = 1024;
 /// A request's headers: their number, and the bytes of all.
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 64 << 10;
-/// A request's body.
-const BODY_BYTES_MAX: usize = api::BODY_BYTES_MAX;
 /// How long a client may take to send its headers, or its body.
 const HEADER_TIME: Duration = Duration::from_secs(15);
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long connections may finish what they are at when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// What answers a request whose body has been read.
-pub(crate) trait Handler: Send + Sync + 'static {
-    /// Answers.
-    fn handle(&self, request: http::Request<Bytes>) -> impl Future<Output = http::Response<Bytes>> + Send;
-    /// The answer to a request whose body is too long or too slow.
-    fn refuse(&self, status: http::StatusCode, text: &str) -> http::Response<Bytes>;
-}
-
 /// Answers until `stop` turns true, then lets the open calls finish.
-pub(crate) async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, mut stop: watch::Receiver<bool>) -> Result<()> {
+pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, mut stop: watch::Receiver<bool>) -> Result<()> {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut open = JoinSet::new();
     loop {
@@ -57,9 +47,9 @@ pub(crate) async fn serve<H: Handler>(listener: TcpListener, handler: Arc<H>, mu
             }
         };
         let _ = stream.set_nodelay(true);
-        let (handler, stop) = (handler.clone(), stop.clone());
+        let (gate, stop) = (gate.clone(), stop.clone());
         open.spawn(async move {
-            connection(stream, handler, stop).await;
+            connection(stream, gate, stop).await;
             drop(permit);
         });
         while open.try_join_next().is_some() {}
@@ -77,10 +67,10 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|s| *s).await);
 }
 
-async fn connection<H: Handler>(stream: tokio::net::TcpStream, handler: Arc<H>, mut stop: watch::Receiver<bool>) {
+async fn connection(stream: tokio::net::TcpStream, gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
-        let handler = handler.clone();
-        async move { Ok::<_, Infallible>(answer(&*handler, request).await.map(Full::new)) }
+        let gate = gate.clone();
+        async move { Ok::<_, Infallible>(answer(&gate, request).await.map(Full::new)) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_headers(HEADERS_MAX).max_buf_size(HEADER_BYTES_MAX);
@@ -102,15 +92,15 @@ async fn connection<H: Handler>(stream: tokio::net::TcpStream, handler: Arc<H>, 
     }
 }
 
-async fn answer<H: Handler>(handler: &H, request: http::Request<Incoming>) -> http::Response<Bytes> {
+async fn answer(gate: &Gate, request: http::Request<Incoming>) -> http::Response<Bytes> {
     let (head, body) = request.into_parts();
     let read = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES_MAX).collect()).await;
     match read {
-        Ok(Ok(body)) => handler.handle(http::Request::from_parts(head, body.to_bytes())).await,
+        Ok(Ok(body)) => gate.handle(http::Request::from_parts(head, body.to_bytes())).await,
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            handler.refuse(http::StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large")
+            gate.refuse(http::StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large")
         }
-        Ok(Err(_)) => handler.refuse(http::StatusCode::BAD_REQUEST, "The request body could not be read"),
-        Err(_) => handler.refuse(http::StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time"),
+        Ok(Err(_)) => gate.refuse(http::StatusCode::BAD_REQUEST, "The request body could not be read"),
+        Err(_) => gate.refuse(http::StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time"),
     }
 }

@@ -1,11 +1,9 @@
 //! What a running cloud is made of, put together in order.
 
 use crate::config::Config;
-use crate::http::Handler;
 use anyhow::{Context as _, Result, bail};
 use api::ports::{Console, PortError, Ports};
 use async_trait::async_trait;
-use bytes::Bytes;
 use model::capacity::{Host, Overcommit};
 use model::fault::NoFaults;
 use model::ids::{ImageId, InstanceId};
@@ -68,21 +66,8 @@ impl Ports for DriverPorts {
     }
 }
 
-/// The gate as the port's handler.
-pub(crate) struct GateHandler(api::Gate);
-
-impl Handler for GateHandler {
-    async fn handle(&self, request: http::Request<Bytes>) -> http::Response<Bytes> {
-        self.0.handle(request).await
-    }
-
-    fn refuse(&self, status: http::StatusCode, text: &str) -> http::Response<Bytes> {
-        self.0.refuse(status, text)
-    }
-}
-
 /// Opens the store and the drivers, and puts the gate and the loops before them.
-pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpoint: String) -> Result<(Arc<Parts>, GateHandler)> {
+pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpoint: String) -> Result<(Arc<Parts>, api::Gate)> {
     let mode = if simulate { Mode::Simulated } else { Mode::Real };
     if !simulate {
         bail!("this version runs no real machines yet: their drivers are not wired in. `--simulate` runs the API without guests");
@@ -102,7 +87,7 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
     let ports = Arc::new(DriverPorts(drivers.hypervisor.clone()));
     let gate = api::Gate::new(store.clone(), clock.clone(), rand::rng(), ports, cloud.clone());
     let parts = Parts { data_dir: data_dir.into(), config, endpoint, store, clock, cloud, drivers, reconciler, accelerator };
-    Ok((Arc::new(parts), GateHandler(gate)))
+    Ok((Arc::new(parts), gate))
 }
 
 /// The drivers of a simulated cloud. Its machines live in memory: after a restart of the server they are started again.

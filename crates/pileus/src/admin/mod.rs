@@ -38,11 +38,8 @@ pub(crate) struct AccountCreated {
 pub(crate) struct ImageWanted {
     /// The directory's name in `staging/`.
     pub(crate) staged: String,
-    pub(crate) name: String,
-    pub(crate) description: Option<String>,
-    pub(crate) size_bytes: u64,
-    pub(crate) boot: model::image::Boot,
-    pub(crate) login_user: String,
+    /// What it is to be.
+    pub(crate) image: api::operator::ImageWanted,
 }
 
 /// The answer to `POST /images`.
@@ -58,8 +55,6 @@ pub(crate) struct Door {
     pub(crate) namespace: PathBuf,
     pub(crate) private_ip: std::net::Ipv4Addr,
     pub(crate) login_user: String,
-    /// The socket of its serial console.
-    pub(crate) console: PathBuf,
 }
 
 /// `GET /status`.

@@ -29,7 +29,7 @@ pub(crate) fn listen(data_dir: &Path) -> Result<UnixListener> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).with_context(|| format!("can't remove {}", path.display())),
         _ => {}
     }
-    // The data directory itself is 0700, so nobody is in between.
+    // Until its mode is set it has that of the umask, which on no usual machine lets others write, and so connect.
     let listener = UnixListener::bind(&path).with_context(|| format!("can't listen on {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
@@ -116,19 +116,12 @@ async fn image_register(parts: &Parts, wanted: ImageWanted) -> Result<ImageRegis
     anyhow::ensure!(wanted.staged.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "bad name of a staged image");
     let staged = parts.data_dir.join("staging").join(&wanted.staged);
     let (scope, _) = default_scope(parts)?;
-    api::operator::image_name_check(parts.store.snapshot().of(&scope), &wanted.name)?;
+    api::operator::image_name_check(parts.store.snapshot().of(&scope), &wanted.image.name)?;
     let id = ImageId::generate(&mut rand::rng());
     // Files first: a crash in between leaves a directory that no document names, which the sweep removes.
     parts.drivers.images.adopt(&id, &staged).await?;
-    let image = api::operator::ImageWanted {
-        name: wanted.name,
-        description: wanted.description,
-        size_bytes: wanted.size_bytes,
-        boot: wanted.boot,
-        login_user: wanted.login_user,
-        public: false,
-    };
     let (now, registered) = (parts.clock.now(), id.clone());
+    let image = wanted.image;
     let written = parts.store.write(move |tx| api::operator::image_register(tx, &scope, registered, image, now, &mut rand::rng())).await;
     match written {
         Ok(Ok(())) => Ok(ImageRegistered { image_id: id.to_string() }),
@@ -151,21 +144,16 @@ async fn door(parts: &Parts, id: &InstanceId) -> Result<Door> {
         namespace: parts.drivers.network.vpc_namespace(&instance.vpc_id).await?,
         private_ip: instance.private_ip,
         login_user: image.map_or_else(|| "root".into(), |i| i.login_user.clone()),
-        console: parts.data_dir.join("machines").join(id.as_str()).join("console.sock"),
     })
 }
 
 fn status(parts: &Parts) -> Result<Status> {
     let snapshot = parts.store.snapshot();
     let mut instances = BTreeMap::new();
-    let (mut vcpus_used, mut memory_used_mib) = (0, 0);
     for (_, instance) in snapshot.all::<Instance>() {
         *instances.entry(instance.state.name().to_owned()).or_insert(0) += 1;
-        if let (true, Some(t)) = (instance.state.holds_capacity(), model::instance_type::InstanceType::find(&instance.instance_type)) {
-            vcpus_used += u64::from(t.vcpus());
-            memory_used_mib += u64::from(t.memory_mib);
-        }
     }
+    let used = model::instance_type::taken(snapshot.capacity_used());
     let promised = model::capacity::promised_max(&parts.cloud.host, &parts.cloud.overcommit);
     let place = nix::sys::statvfs::statvfs(&parts.data_dir)?;
     let way_out = match parts.drivers.network.way_out() {
@@ -182,9 +170,9 @@ fn status(parts: &Parts) -> Result<Status> {
         accounts: snapshot.accounts().count(),
         images: snapshot.all::<model::image::Image>().count(),
         instances,
-        vcpus_used,
+        vcpus_used: used.vcpus,
         vcpus: promised.vcpus,
-        memory_used_mib,
+        memory_used_mib: used.memory_mib,
         memory_mib: promised.memory_mib,
         disk_free_bytes: place.blocks_available() * place.fragment_size(),
         notes: parts.reconciler.notes(),

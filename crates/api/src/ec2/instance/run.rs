@@ -12,7 +12,7 @@ use model::capacity::{self, Used};
 use model::ids::{ImageId, InstanceId, NetworkInterfaceId, ReservationId, VolumeId};
 use model::image::Image;
 use model::instance::{Instance, ShutdownBehavior, State, StateReason};
-use model::instance_type::InstanceType;
+use model::instance_type::{InstanceType, taken};
 use model::key_pair::KeyPair;
 use model::metadata::MetadataOptions;
 use model::tag::{Tags, metadata_key_ok, metadata_key_refusal};
@@ -339,9 +339,7 @@ fn room(call: &Call, tx: &AccountTx<'_>, plan: &Plan, (min, max): (u64, u64)) ->
 
 /// What the machines of all tenants take together.
 pub(super) fn used(tx: &AccountTx<'_>) -> Used {
-    // Every type that an instance has was found in the table when it was launched, and the table only grows.
-    let each = |(name, count): (&str, u64)| InstanceType::find(name).map(|t| (t.takes(), count));
-    tx.capacity_used().filter_map(each).fold(Used::default(), |sum, (takes, count)| takes.times_plus(count, sum))
+    taken(tx.capacity_used())
 }
 
 fn launch(call: &mut Call, tx: &mut AccountTx<'_>, plan: &Plan, count: u64) -> Result<Vec<InstanceId>, ApiError> {
