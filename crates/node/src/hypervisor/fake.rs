@@ -305,6 +305,7 @@ impl Hypervisor for FakeHypervisor {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::hypervisor::contract::{self, Deed, Driver, Rig};
     use std::fs::File;
     use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -332,6 +333,40 @@ mod tests {
     fn open(host: &FakeHypervisorHost) -> (FakeHypervisor, Arc<Notify>) {
         let changed = Arc::new(Notify::new());
         (FakeHypervisor::new(host.clone(), Arc::new(Ticks(AtomicI64::new(1))), changed.clone()), changed)
+    }
+
+    #[async_trait]
+    impl Rig for FakeHypervisorHost {
+        async fn open(&self) -> Driver {
+            let (hypervisor, changed) = open(self);
+            Driver { hypervisor: Arc::new(hypervisor), changed }
+        }
+
+        fn machine(&self, run: u64) -> (MachineSpec, Parts) {
+            (spec(run), Parts::default())
+        }
+
+        async fn happen(&self, deed: Deed) {
+            let id = spec(1).id;
+            match deed {
+                Deed::PowerOff => self.guest_power_off(&id),
+                Deed::Panic => self.guest_panic(&id),
+                Deed::Die => self.die(&id),
+                Deed::FillDisk => self.disk_fail(&id, "no space"),
+                Deed::FreeDisk => self.disk_mend(&id),
+            }
+        }
+
+        async fn up(&self, _driver: &Driver, _times: usize) {}
+
+        fn incarnation(&self) -> String {
+            self.starts().to_string()
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        contract::check(&FakeHypervisorHost::default()).await;
     }
 
     #[tokio::test]

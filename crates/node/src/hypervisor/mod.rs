@@ -1,6 +1,9 @@
 //! Machines.
 
+#[cfg(test)]
+mod contract;
 pub mod fake;
+pub mod qemu;
 
 use crate::Result;
 use anyhow::bail;
