@@ -20,7 +20,7 @@ const NEEDED: [(&str, &str); 5] = [
     ("virtio-blk-pci", "werror"),
     ("virtio-net-pci", "host_mtu"),
     ("virtio-rng-pci", "rng"),
-    ("pcie-root-port", "chassis"),
+    ("pcie-pci-bridge", "msi"),
     ("isa-serial", "chardev"),
 ];
 

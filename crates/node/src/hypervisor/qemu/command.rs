@@ -4,11 +4,14 @@
 //! a set the descriptor whose access mode it wants, so a file that is written needs two. Where a guest sees what, and why:
 //!
 //! ```text
-//!   pcie.0  2      primary interface          fixed places, so that the guest's names for them don't depend
-//!           3      root disk                  on what else it has
-//!           4–7    28 root ports              other interfaces and disks, and what will be plugged in later; empty ones
-//!           8      random numbers             cost a guest nothing that could be measured
+//!   pcie.0  2    primary interface     fixed places, so that the guest's names for them don't depend on what else it has
+//!           3    root disk
+//!           4    bridge                other interfaces and volumes, and what will be plugged in later (by ACPI)
+//!           8    random numbers
+//!           16–  instance storage      NVMe devices don't fit below a bridge of the old kind
 //! ```
+//! One bridge, not a PCIe root port a device: 28 ports cost a guest 0.5 s of its 2 s of booting where QEMU translates, and plugging into the
+//! bridge is as quick.
 
 use super::accelerator::AcceleratorReport;
 use super::capability::{Aio, Capabilities};
@@ -21,8 +24,11 @@ use sha2::{Digest as _, Sha256};
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 
-/// How many disks and interfaces a machine may have besides its root disk and its primary interface (as Nitro: "Amazon EBS volume limits").
-pub(crate) const PORTS: usize = 28;
+/// How many volumes and interfaces a machine may have besides its root disk and its primary interface: about Nitro's limit ("Amazon EBS volume
+/// limits for EC2 instances"), and no more than the bridge's 31.
+const BRIDGE_SLOTS: usize = 28;
+/// How many instance store volumes a machine may have: no instance type has more than 24 of them, and those that we have, 2.
+const INSTANCE_STORE_SLOTS: u32 = 12;
 /// The translator's cache, in MiB: QEMU's own choice of up to 1 GiB would be most of a small machine's footprint.
 pub(crate) const TCG_CACHE_MIB: u32 = 128;
 /// How long the firmware waits before it tries again when nothing boots, in milliseconds. [`super::boot`] counts the tries.
@@ -66,7 +72,7 @@ pub(crate) struct Open {
 struct Builder {
     arguments: Vec<OsString>,
     sets: u32,
-    ports: usize,
+    bridge_slots: usize,
     capabilities: Capabilities,
 }
 
@@ -83,13 +89,13 @@ impl Builder {
         self.option("-blockdev", node.to_string());
     }
 
-    /// The next free root port.
-    fn port(&mut self) -> Result<String> {
-        if self.ports >= PORTS {
-            bail!("more than {PORTS} disks and interfaces");
+    /// The next free place below the bridge.
+    fn slot(&mut self) -> Result<String> {
+        if self.bridge_slots >= BRIDGE_SLOTS {
+            bail!("more than {BRIDGE_SLOTS} volumes and interfaces besides the first ones");
         }
-        self.ports += 1;
-        Ok(format!("bus=rp{}", self.ports - 1))
+        self.bridge_slots += 1;
+        Ok(format!("bus=bridge,addr={:#x}", self.bridge_slots))
     }
 
     /// The node of an open file.
@@ -141,7 +147,7 @@ pub(crate) fn arguments(
     accelerator: &AcceleratorReport,
     mtu: u16,
 ) -> Result<Vec<OsString>> {
-    let mut builder = Builder { arguments: Vec::new(), sets: 0, ports: 0, capabilities };
+    let mut builder = Builder { arguments: Vec::new(), sets: 0, bridge_slots: 0, capabilities };
     machine(&mut builder, spec, accelerator);
     firmware_tables(&mut builder, &spec.id);
     // The socket of QMP takes its client when one comes; that of the serial port has its client waiting, and no output is lost.
@@ -149,14 +155,7 @@ pub(crate) fn arguments(
     builder.words("-mon chardev=qmp,mode=control");
     builder.option("-chardev", format!("socket,id=serial,fd={},server=on,wait=on", open.serial));
     builder.words("-device isa-serial,chardev=serial");
-    for port in 0..PORTS {
-        let (slot, function) = (4 + port / 8, port % 8);
-        let multifunction = if function == 0 { ",multifunction=on" } else { "" };
-        builder.option(
-            "-device",
-            format!("pcie-root-port,id=rp{port},bus=pcie.0,chassis={},port={port},addr={slot:#x}.{function:#x}{multifunction}", port + 1),
-        );
-    }
+    builder.words("-device pcie-pci-bridge,id=bridge,bus=pcie.0,addr=0x4");
     builder.words("-object rng-builtin,id=rng -device virtio-rng-pci,rng=rng,bus=pcie.0,addr=0x8");
     if capabilities.vmgenid {
         builder.words("-device vmgenid,guid=auto");
@@ -217,7 +216,7 @@ pub(crate) fn uuid(id: &InstanceId) -> String {
 
 fn interfaces(builder: &mut Builder, spec: &MachineSpec, taps: &[RawFd], mtu: u16) -> Result<()> {
     for (index, (interface, tap)) in spec.interfaces.iter().zip(taps).enumerate() {
-        let place = if index == 0 { "bus=pcie.0,addr=0x2".into() } else { builder.port()? };
+        let place = if index == 0 { "bus=pcie.0,addr=0x2".into() } else { builder.slot()? };
         builder.option("-netdev", format!("tap,id={}-tap,fd={tap}", interface.id));
         // No option ROM: instances don't boot from the network.
         builder.option(
@@ -234,7 +233,7 @@ fn disks(builder: &mut Builder, disks: &[DiskFds]) -> Result<()> {
         match disk {
             DiskFds::Volume(id, files) => {
                 let node = builder.chain(id, files)?;
-                let place = if index == 0 { "bus=pcie.0,addr=0x3,bootindex=1".into() } else { builder.port()? };
+                let place = if index == 0 { "bus=pcie.0,addr=0x3,bootindex=1".into() } else { builder.slot()? };
                 // As EBS shows it: the id without its dash, 20 characters.
                 let serial = id.as_str().replace('-', "");
                 builder.option(
@@ -246,10 +245,12 @@ fn disks(builder: &mut Builder, disks: &[DiskFds]) -> Result<()> {
                 if !builder.capabilities.nvme {
                     bail!("this QEMU has no nvme device for instance storage");
                 }
+                if *number >= INSTANCE_STORE_SLOTS {
+                    bail!("more than {INSTANCE_STORE_SLOTS} instance store volumes");
+                }
                 if !nvme {
                     // On EC2 the first NVMe device of such an instance is its root volume. Ours is none, and a controller without a disk takes its number.
-                    let port = builder.port()?;
-                    builder.option("-device", format!("nvme,id=nvme-root,serial=none,{port}"));
+                    builder.words("-device nvme,id=nvme-root,serial=none,bus=pcie.0,addr=0x10");
                     nvme = true;
                 }
                 let (file, node) = (format!("instance-store-f{number}"), format!("instance-store-r{number}"));
@@ -257,8 +258,8 @@ fn disks(builder: &mut Builder, disks: &[DiskFds]) -> Result<()> {
                 builder.blockdev(
                     &json!({ "driver": "raw", "node-name": node, "file": file, "discard": "unmap", "cache": { "direct": fds.direct } }),
                 );
-                let port = builder.port()?;
-                builder.option("-device", format!("nvme,id=instance-store-{number},drive={node},serial=AWS{number:017},{port}"));
+                let place = format!("bus=pcie.0,addr={:#x}", 0x11 + number);
+                builder.option("-device", format!("nvme,id=instance-store-{number},drive={node},serial=AWS{number:017},{place}"));
             }
         }
     }
