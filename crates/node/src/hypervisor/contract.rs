@@ -182,6 +182,8 @@ async fn killed_and_started_again(rig: &dyn Rig, id: &InstanceId) {
     driver.until(id, "a killed machine", |observed| *observed == Observed::Absent).await;
     assert_eq!(driver.hypervisor.list().await.unwrap(), std::slice::from_ref(id), "remains are listed");
     driver.hypervisor.power_button(id).await.unwrap();
+    assert!(driver.hypervisor.reset(id).await.is_err());
+    assert!(driver.hypervisor.resume(id).await.is_err());
     let (spec, parts) = rig.machine(1);
     driver.hypervisor.start(&spec, parts).await.unwrap();
     assert_eq!(driver.hypervisor.observe(id).await.unwrap(), running(1));

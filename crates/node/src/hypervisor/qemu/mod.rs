@@ -210,7 +210,10 @@ impl Qemu {
         });
         let this = Self { inner };
         for id in this.list().await? {
-            this.inner.adopt(&id).await?;
+            // One that can't be judged is unknown to whoever asks for it; the others are not to suffer.
+            if let Err(error) = this.inner.adopt(&id).await {
+                tracing::error!(instance = %id, error = format!("{error:#}"), "a machine can't be judged");
+            }
         }
         // The answer takes a moment that the first start then doesn't wait for; an error comes up again there.
         let early = this.inner.clone();
@@ -286,6 +289,11 @@ impl Inner {
         }
     }
 
+    /// The same, but for one that has ended.
+    async fn find_alive(self: &Arc<Self>, id: &InstanceId) -> Result<Option<Arc<Machine>>> {
+        Ok(self.find(id).await?.filter(|machine| !machine.process().has_ended()))
+    }
+
     /// Ends what there is and removes what it left, but for the console. To be called by the slot's owner.
     async fn clear(&self, id: &InstanceId, slot: &Slot) -> Result<()> {
         let place = self.place(id);
@@ -357,21 +365,21 @@ impl Hypervisor for Qemu {
     }
 
     async fn power_button(&self, id: &InstanceId) -> Result<()> {
-        match self.inner.find(id).await? {
-            Some(machine) if !machine.process().has_ended() => machine.power_button().await,
-            Some(_) | None => Ok(()),
+        match self.inner.find_alive(id).await? {
+            Some(machine) => machine.power_button().await,
+            None => Ok(()),
         }
     }
 
     async fn reset(&self, id: &InstanceId) -> Result<()> {
-        match self.inner.find(id).await? {
+        match self.inner.find_alive(id).await? {
             Some(machine) => machine.reset().await,
             None => bail!("no machine {id} to reset"),
         }
     }
 
     async fn resume(&self, id: &InstanceId) -> Result<()> {
-        match self.inner.find(id).await? {
+        match self.inner.find_alive(id).await? {
             Some(machine) => machine.resume().await,
             None => bail!("no machine {id} to resume"),
         }
