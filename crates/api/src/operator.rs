@@ -9,7 +9,6 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use store::SystemTx;
 
-const GIB: u64 = 1 << 30;
 /// Shortest and longest name of an image, in characters ("RegisterImage": `Name`).
 const IMAGE_NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=128;
 
@@ -20,8 +19,8 @@ pub struct ImageWanted {
     pub name: String,
     /// A text for people.
     pub description: Option<String>,
-    /// Size of its root disk.
-    pub size_bytes: u64,
+    /// Size of its root disk, in GiB.
+    pub size_gib: u32,
     /// How an instance of it starts.
     pub boot: Boot,
     /// The user that `pileus ssh` logs in as.
@@ -78,7 +77,7 @@ pub fn image_register(
         architecture: "x86_64".into(),
         root_device_name: "/dev/xvda".into(),
         snapshot_id: SnapshotId::generate(rng),
-        size_gib: u32::try_from(wanted.size_bytes.div_ceil(GIB)).unwrap_or(u32::MAX).max(1),
+        size_gib: wanted.size_gib,
         boot: wanted.boot,
         login_user: wanted.login_user,
         created: now,

@@ -6,23 +6,26 @@ use std::path::PathBuf;
 
 /// An AWS-compatible cloud of real machines, in one binary.
 ///
-/// Not finished: this version runs simulated clouds only (`pileus serve --simulate`), whose instances are records. Point the aws CLI, an
-/// SDK or Ansible at it with `eval "$(pileus env)"`.
+/// `pileus serve` turns this machine into a cloud. Point the aws CLI, an SDK or Ansible at it with `eval "$(pileus env)"`:
+/// `aws ec2 run-instances` then boots a real virtual machine (QEMU), on a virtual network whose security groups are enforced.
 #[derive(Debug, Parser)]
 #[command(
     name = "pileus",
     version,
     max_term_width = 110,
     after_long_help = "\
-START
-    pileus serve --simulate &                       the cloud; all services on 127.0.0.1:4566
+FROM NOTHING TO SSH
+    pileus serve &                                  the cloud; all services on 127.0.0.1:4566
     eval \"$(pileus env)\"                            credentials and endpoint for aws, boto3 and others
-    aws ec2 describe-images                         one public image
-    aws ec2 run-instances --image-id ami-… --instance-type t3.nano
+    pileus image build tiny                         a small Linux; prints its ami-… id
+    aws ec2 create-key-pair --key-name k --query KeyMaterial --output text > k.pem; chmod 600 k.pem
+    aws ec2 run-instances --image-id ami-… --instance-type t3.nano --key-name k
+    pileus ssh --identity k.pem i-… -- uname -a
 
 FILES (in the data directory)
-    state.db      what is wanted: accounts, instances, networks …
-    admin.sock    the operator's socket (mode 0600)"
+    state.db      what is wanted: accounts, instances, networks …     images/ volumes/   disks
+    machines/     what runs: one directory a machine                  consoles/          serial consoles
+    admin.sock    the operator's socket (mode 0600)                   cache/             packages"
 )]
 pub(crate) struct Cli {
     /// Where the cloud keeps everything. A data directory is of a real or of a simulated cloud, for ever.
@@ -58,6 +61,15 @@ pub(crate) enum Command {
     /// The operator's door: the connection starts at the router of the instance's VPC, so no public address and no inbound rule
     /// of a security group is needed. It is the machine's own `ssh` that runs, with this program as its ProxyCommand.
     Ssh(SshArgs),
+    /// Attach to an instance's serial console. Ctrl-] leaves.
+    Console {
+        /// The instance.
+        #[arg(value_name = "ID")]
+        instance: String,
+    },
+    /// Build or import machine images.
+    #[command(subcommand)]
+    Image(ImageCommand),
 }
 
 #[derive(Debug, Args)]
@@ -106,4 +118,33 @@ pub(crate) struct SshArgs {
     /// The command to run on it; without one, a login shell.
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build an image from Debian's packages and register it; prints its id.
+    Build {
+        /// Which one: `tiny` is Debian's cloud kernel with busybox and dropbear, under 64 MiB.
+        #[arg(value_parser = ["tiny"])]
+        kind: String,
+        /// The image's name.
+        #[arg(long, default_value = "tiny")]
+        name: String,
+    },
+    /// Import a disk image (raw or qcow2) that boots by itself, and register it; prints its id.
+    ///
+    /// A qcow2 that names any other file (backing file, external data file) is refused.
+    Import {
+        /// The disk image.
+        file: PathBuf,
+        /// The image's name.
+        #[arg(long)]
+        name: String,
+        /// A text for people.
+        #[arg(long)]
+        description: Option<String>,
+        /// The user that `pileus ssh` logs in as.
+        #[arg(long, default_value = "root")]
+        login_user: String,
+    },
 }

@@ -99,7 +99,7 @@ impl Default for Capacity {
 
 impl Default for Hypervisor {
     fn default() -> Self {
-        Self { accelerator: Accelerator::Auto, qemu: "qemu-system-x86_64".into(), uid_base: 600_000_000 }
+        Self { accelerator: Accelerator::Auto, qemu: "/usr/bin/qemu-system-x86_64".into(), uid_base: 2_100_000_000 }
     }
 }
 

@@ -6,13 +6,19 @@ mod commands;
 mod config;
 mod http;
 mod parts;
+mod progress;
 mod serve;
 
 use clap::Parser as _;
-use cli::{AccountCommand, Cli, Command};
+use cli::{AccountCommand, Cli, Command, ImageCommand};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // A machine's console helper is this program, too. It is no command: only the server starts it, with open files.
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some("__console") {
+        return node::hypervisor::qemu::helper_main(&words.collect::<Vec<_>>());
+    }
     let cli = Cli::parse();
     let dir = &cli.data_dir;
     let done = match cli.command {
@@ -21,6 +27,11 @@ fn main() -> ExitCode {
         Command::Status { json } => commands::status::run(dir, json),
         Command::Account(AccountCommand::Create { name }) => commands::account::create(dir, name),
         Command::Ssh(args) => commands::ssh::run(dir, &args),
+        Command::Console { instance } => commands::console::run(dir, &instance),
+        Command::Image(ImageCommand::Build { kind: _, name }) => commands::image::build_tiny(dir, name),
+        Command::Image(ImageCommand::Import { file, name, description, login_user }) => {
+            commands::image::import(dir, &file, name, description, login_user)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

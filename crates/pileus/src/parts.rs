@@ -1,22 +1,29 @@
 //! What a running cloud is made of, put together in order.
 
-use crate::config::Config;
-use anyhow::{Context as _, Result, bail};
+use crate::config::{self, Config};
+use anyhow::{Context as _, Result};
 use api::ports::{Console, PortError, Ports};
 use async_trait::async_trait;
 use model::capacity::{Host, Overcommit};
 use model::fault::NoFaults;
 use model::ids::{ImageId, InstanceId};
 use model::image::Image;
+use model::machine::Accelerator;
 use model::scope::Scope;
 use model::time::{Clock, Timestamp};
 use node::hypervisor::Hypervisor;
 use node::hypervisor::fake::{FakeHypervisor, FakeHypervisorHost};
+use node::hypervisor::qemu::{AcceleratorChoice, Qemu, QemuConfig, UserRange};
 use node::image::Images as _;
 use node::image::fake::{FakeImageHost, FakeImages};
+use node::image::store::ImageStore;
+use node::metadata::Tokens;
 use node::network::fake::{FakeNetwork, FakeNetworkHost};
+use node::network::linux::{LinuxNetwork, NetworkConfig, Uplink};
 use node::volume::fake::{FakeVolumeHost, FakeVolumes};
-use reconcile::{Drivers, HostFacts, Reconciler};
+use node::volume::qcow2::Qcow2Volumes;
+use reconcile::directory::StoreDirectory;
+use reconcile::{Drivers, HostFacts, LinuxHost, Reconciler};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Mode, Store};
@@ -69,25 +76,71 @@ impl Ports for DriverPorts {
 /// Opens the store and the drivers, and puts the gate and the loops before them.
 pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpoint: String) -> Result<(Arc<Parts>, api::Gate)> {
     let mode = if simulate { Mode::Simulated } else { Mode::Real };
-    if !simulate {
-        bail!("this version runs no real machines yet: their drivers are not wired in. `--simulate` runs the API without guests");
-    }
     let store = Store::open(&data_dir.join("state.db"), mode, Arc::new(NoFaults)).context("can't open the store")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let now = clock.now();
     store.write(move |tx| api::bootstrap::account_ensure_default(tx, now, &mut rand::rng())).await??;
     let changed = Arc::new(Notify::new());
-    simulated_image(&store, &config, now).await?;
-    let drivers = simulated(&store, clock.clone(), changed.clone()).await?;
-    let accelerator = ("none", "the cloud is simulated".to_owned());
+    let (drivers, host_facts, accelerator): (Drivers, Arc<dyn HostFacts>, _) = if simulate {
+        simulated_image(&store, &config, now).await?;
+        let drivers = simulated(&store, clock.clone(), changed.clone()).await?;
+        (drivers, Arc::new(SimulatedHost(now.iso8601())), ("none", "the cloud is simulated".to_owned()))
+    } else {
+        let (drivers, accelerator) = real(data_dir, &config, &store, clock.clone(), changed.clone()).await?;
+        (drivers, Arc::new(LinuxHost::read()?), accelerator)
+    };
 
     let cloud = api::Cloud { host: host(data_dir)?, overcommit: overcommit(&config), public_pool: config.network.public_pool };
-    let reconciler =
-        Reconciler::new(store.clone(), drivers.clone(), clock.clone(), Arc::new(NoFaults), Arc::new(SimulatedHost(now.iso8601())), changed);
+    let reconciler = Reconciler::new(store.clone(), drivers.clone(), clock.clone(), Arc::new(NoFaults), host_facts, changed);
     let ports = Arc::new(DriverPorts(drivers.hypervisor.clone()));
     let gate = api::Gate::new(store.clone(), clock.clone(), rand::rng(), ports, cloud.clone());
     let parts = Parts { data_dir: data_dir.into(), config, endpoint, store, clock, cloud, drivers, reconciler, accelerator };
     Ok((Arc::new(parts), gate))
+}
+
+/// The drivers of this machine, and its accelerator.
+async fn real(
+    data_dir: &Path,
+    config: &Config,
+    store: &Store,
+    clock: Arc<dyn Clock>,
+    changed: Arc<Notify>,
+) -> Result<(Drivers, (&'static str, String))> {
+    let images = Arc::new(ImageStore::open(&data_dir.join("images")).context("can't open the images")?);
+    let volumes = Qcow2Volumes::open(&data_dir.join("volumes"), images.clone()).context("can't open the volumes")?;
+    let network = NetworkConfig {
+        data_dir: data_dir.into(),
+        uplink: match config.network.uplink {
+            config::Uplink::Pasta => Uplink::Pasta,
+            config::Uplink::None => Uplink::None,
+        },
+        public_pool: config.network.public_pool,
+        allow_private: config.network.allow_private.clone(),
+        mtu: config.network.mtu,
+    };
+    let tokens = Tokens::new(rand::random(), clock);
+    let network = LinuxNetwork::new(network, Arc::new(StoreDirectory::new(store.clone())), tokens).context("can't open the network")?;
+    let machines = QemuConfig {
+        program: config.hypervisor.qemu.clone(),
+        accelerator: match config.hypervisor.accelerator {
+            config::Accelerator::Auto => AcceleratorChoice::Auto,
+            config::Accelerator::Kvm => AcceleratorChoice::Kvm,
+            config::Accelerator::Tcg => AcceleratorChoice::Tcg,
+        },
+        users: UserRange { base: config.hypervisor.uid_base, ..UserRange::default() },
+        mtu: config.network.mtu,
+        ..QemuConfig::new(data_dir)
+    };
+    let hypervisor = Qemu::open(machines, changed).await.context("can't open the hypervisor")?;
+    let report = hypervisor.accelerator_report();
+    let name = match report.accelerator {
+        Accelerator::Kvm => "kvm",
+        Accelerator::Tcg => "tcg",
+        Accelerator::Fake => "none",
+    };
+    let accelerator = (name, report.reason.clone());
+    let (hypervisor, network, volumes) = (Arc::new(hypervisor), Arc::new(network), Arc::new(volumes));
+    Ok((Drivers { hypervisor, network, volumes, images }, accelerator))
 }
 
 /// The drivers of a simulated cloud. Its machines live in memory: after a restart of the server they are started again.
@@ -113,7 +166,7 @@ async fn simulated_image(store: &Store, config: &Config, now: Timestamp) -> Resu
     let wanted = api::operator::ImageWanted {
         name: "simulated".into(),
         description: Some("An image without content, for simulated instances".into()),
-        size_bytes: 1 << 30,
+        size_gib: 1,
         boot: model::image::Boot::Firmware,
         login_user: "root".into(),
         public: true,

@@ -251,7 +251,7 @@ impl World {
                 let image = ImageWanted {
                     name: format!("image of {id}"),
                     description: None,
-                    size_bytes: 1 << 30,
+                    size_gib: 1,
                     boot: Boot::Firmware,
                     login_user: "root".into(),
                     public: true,

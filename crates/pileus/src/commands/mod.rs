@@ -1,7 +1,9 @@
 //! What each command does.
 
 pub(crate) mod account;
+pub(crate) mod console;
 pub(crate) mod env;
+pub(crate) mod image;
 pub(crate) mod ssh;
 pub(crate) mod status;
 

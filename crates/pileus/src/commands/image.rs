@@ -1,0 +1,57 @@
+//! `pileus image`: the work is done here, in the operator's process; the server only takes over what is finished.
+
+use super::print;
+use crate::admin::{Env, ImageRegistered, ImageWanted, client};
+use crate::progress::Terminal;
+use anyhow::{Context as _, Result};
+use api::operator;
+use model::image::Boot;
+use node::image::import::Limits;
+use std::path::{Path, PathBuf};
+
+/// A directory below `staging/`, removed again unless the server took it over.
+struct Staging(PathBuf);
+
+impl Staging {
+    fn new(data_dir: &Path) -> Result<Self> {
+        // Asked first, so that nobody waits for a build that can't be registered.
+        let _: Env = client::get(data_dir, "/env")?;
+        let path = data_dir.join("staging").join(format!("image-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn register(&self, data_dir: &Path, image: operator::ImageWanted) -> Result<()> {
+        let staged = self.0.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let registered: ImageRegistered = client::post(data_dir, "/images", &ImageWanted { staged, image })?;
+        print(&registered.image_id)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn build_tiny(data_dir: &Path, name: String) -> Result<()> {
+    let staging = Staging::new(data_dir)?;
+    let cache = std::env::var_os("PILEUS_CACHE_DIR").map_or_else(|| data_dir.join("cache"), PathBuf::from);
+    let built = node::image::tiny::build(&cache, &staging.0, &Terminal::new())?;
+    let image = operator::ImageWanted {
+        name,
+        description: Some(built.description),
+        size_gib: built.size_gib,
+        boot: Boot::Kernel { command_line: built.command_line },
+        login_user: built.login_user,
+        public: false,
+    };
+    staging.register(data_dir, image)
+}
+
+pub(crate) fn import(data_dir: &Path, file: &Path, name: String, description: Option<String>, login_user: String) -> Result<()> {
+    let staging = Staging::new(data_dir)?;
+    let imported = node::image::import::import(file, &staging.0, &Limits::default(), &Terminal::new())?;
+    let image = operator::ImageWanted { name, description, size_gib: imported.size_gib, boot: Boot::Firmware, login_user, public: false };
+    staging.register(data_dir, image)
+}
