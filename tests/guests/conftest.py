@@ -61,13 +61,14 @@ def internet():
 
 
 def sweep(data_dir):
-    """Ends what a cloud left running, by the process ids that name its data directory."""
+    """Ends what a cloud left running: processes that name its data directory, and QEMUs, which name their instance only."""
+    names = [str(data_dir), *(f"guest={p.name}" for p in pathlib.Path(data_dir, "machines").glob("i-*"))]
     for proc in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             words = (proc / "cmdline").read_bytes().decode(errors="replace") + (proc / "environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if str(data_dir) in words and int(proc.name) != os.getpid():
+        if any(name in words for name in names) and int(proc.name) != os.getpid():
             try:
                 os.kill(int(proc.name), signal.SIGKILL)
             except ProcessLookupError:
@@ -142,7 +143,10 @@ class Guests(Cloud):
 
 @pytest.fixture(scope="session")
 def cloud(internet, workdir):
-    cloud = Guests(workdir / "c").start()
+    # Twenty guests at once are to fit on two processors.
+    config = workdir / "pileus.toml"
+    config.write_text("[capacity]\nvcpu_overcommit = 64.0\n")
+    cloud = Guests(workdir / "c", config=config).start()
     try:
         yield cloud.prepare()
     finally:
