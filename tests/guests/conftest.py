@@ -23,6 +23,8 @@ from cloud import Cloud, wait_for
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 INTERNET = "203.0.113.80"
+# Stands beside the internet, but is in a range that guests must not reach: a machine in the office, say.
+PRIVATE = "10.1.2.3"
 
 
 def sh(command):
@@ -46,10 +48,10 @@ def internet():
         inside = f"nsenter --net=/proc/{holder.pid}/ns/net"
         sh(f"ip link add up0 type veth peer name down0 netns {holder.pid}")
         sh("ip addr add 203.0.113.2/24 dev up0 && ip link set up0 up && ip route add default via 203.0.113.1")
-        sh(f"{inside} sh -c 'ip link set lo up; ip addr add 203.0.113.1/24 dev down0; ip addr add {INTERNET}/32 dev lo; ip link set down0 up'")
+        sh(f"{inside} sh -c 'ip link set lo up; ip addr add 203.0.113.1/24 dev down0; ip addr add {INTERNET}/32 dev lo; ip addr add {PRIVATE}/32 dev lo; ip link set down0 up'")
         page = tempfile.mkdtemp(prefix="pileus-internet-")
         pathlib.Path(page, "index.html").write_text("the internet answers\n")
-        server = subprocess.Popen([*inside.split(), sys.executable, "-m", "http.server", "80", "--bind", INTERNET, "--directory", page],
+        server = subprocess.Popen([*inside.split(), sys.executable, "-m", "http.server", "80", "--bind", "0.0.0.0", "--directory", page],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         yield INTERNET
         server.kill()
@@ -58,6 +60,11 @@ def internet():
     finally:
         holder.kill()
         holder.wait()
+
+
+@pytest.fixture(scope="session")
+def private(internet):
+    return PRIVATE
 
 
 def sweep(data_dir):

@@ -58,6 +58,8 @@ fn ssh_words(data_dir: &Path, args: &SshArgs, door: &Door) -> Result<Vec<String>
         "StrictHostKeyChecking=accept-new".into(),
         "BatchMode=yes".into(),
         "LogLevel=ERROR".into(),
+        // A guest that was reset says nothing more: the session ends within two minutes.
+        "ServerAliveInterval=30".into(),
     ] {
         words.extend(["-o".into(), option]);
     }

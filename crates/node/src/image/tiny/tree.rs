@@ -134,6 +134,8 @@ const OWN_FILES: &[(&str, u32, &[u8])] = own_files! {
     0o755 "usr/bin/curl"
     0o755 "usr/bin/ec2-metadata"
     0o755 "usr/bin/halt"
+    0o755 "usr/bin/nohup"
+    0o755 "usr/bin/nohup"
     0o755 "usr/bin/poweroff"
     0o755 "usr/bin/reboot"
     0o644 "usr/lib/tiny/http.sh"
