@@ -46,6 +46,25 @@ def test_the_default_group_lets_in_its_own_members_only_while_the_rule_stands(cl
     cloud.terminate(one, two)
 
 
+def test_port_22_is_refused_to_a_guest_in_another_group(cloud):
+    other = cloud.ec2.create_security_group(GroupName="others", Description="not the default one")["GroupId"]
+    mine, mate, stranger = cloud.run(), cloud.run(), cloud.run(SecurityGroupIds=[other])
+    address = cloud.instance(mine)["PrivateIpAddress"]
+    cloud.ssh(mine, "echo ready")
+    assert reaches(cloud, mate, address)
+    assert not reaches(cloud, stranger, address)
+    # A new group lets nothing in, from whomever.
+    assert not reaches(cloud, mine, cloud.instance(stranger)["PrivateIpAddress"])
+    # Named in a rule of the default group, the stranger's group is let in, to that port.
+    group = default_group(cloud.ec2)
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "UserIdGroupPairs": [{"GroupId": other}]}
+    cloud.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    assert reaches(cloud, stranger, address)
+    cloud.ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[rule])
+    cloud.terminate(mine, mate, stranger)
+    cloud.ec2.delete_security_group(GroupId=other)
+
+
 def test_another_tenants_guest_is_not_reached_even_at_the_same_address(cloud):
     mine = cloud.run()
     cloud.ssh(mine, "echo ready")

@@ -132,7 +132,7 @@ impl GroupRow<'_> {
     }
 }
 
-fn arn(scope: &Scope, noun: &str, id: &impl std::fmt::Display) -> String {
+pub(super) fn arn(scope: &Scope, noun: &str, id: &impl std::fmt::Display) -> String {
     format!("arn:aws:ec2:{}:{}:{noun}/{id}", scope.region, scope.account)
 }
 

@@ -1,7 +1,8 @@
-//! Security groups and their rules: what is shown of them, and what may be changed of their ingress.
+//! Security groups and their rules: what is shown of them, and what may be changed: groups come and go, and their ingress.
 
 mod change;
 mod describe;
+mod lifecycle;
 mod permission;
 
 use super::common::{invalid_combination, missing};
@@ -14,6 +15,8 @@ use store::View;
 use wire::ApiError;
 
 crate::action::actions![
+    write lifecycle::CreateSecurityGroup,
+    write lifecycle::DeleteSecurityGroup,
     read describe::DescribeSecurityGroups,
     read describe::DescribeSecurityGroupRules,
     write change::AuthorizeSecurityGroupIngress,

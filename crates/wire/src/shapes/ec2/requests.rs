@@ -187,6 +187,35 @@ impl Decode for CreateKeyPairRequest {
     }
 }
 
+/// Shape `CreateSecurityGroupRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSecurityGroupRequest {
+    pub description: Option<String>,
+    pub dry_run: Option<bool>,
+    pub group_name: Option<String>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+    pub vpc_id: Option<String>,
+}
+
+impl Decode for CreateSecurityGroupRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "GroupDescription" => out.description = cx.scalar(m, Rule::Any),
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "GroupName" => out.group_name = cx.scalar(m, Rule::Any),
+                "TagSpecification" => out.tag_specifications = cx.structures(m, Form::Flat, MAX_ITEMS),
+                "VpcId" => out.vpc_id = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "GroupDescription", out.description.is_some());
+        cx.require(node, "GroupName", out.group_name.is_some());
+        out
+    }
+}
+
 /// Shape `CreateTagsRequest` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CreateTagsRequest {
@@ -248,6 +277,29 @@ impl Decode for DeleteKeyPairRequest {
                 "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
                 "KeyName" => out.key_name = cx.scalar(m, Rule::Any),
                 "KeyPairId" => out.key_pair_id = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        out
+    }
+}
+
+/// Shape `DeleteSecurityGroupRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSecurityGroupRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+}
+
+impl Decode for DeleteSecurityGroupRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "GroupId" => out.group_id = cx.scalar(m, Rule::Any),
+                "GroupName" => out.group_name = cx.scalar(m, Rule::Any),
                 _ => cx.unknown(m),
             }
         }

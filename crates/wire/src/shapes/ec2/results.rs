@@ -237,6 +237,22 @@ impl Encode for CpuOptions {
     }
 }
 
+/// Shape `CreateSecurityGroupResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSecurityGroupResult {
+    pub group_id: Option<String>,
+    pub security_group_arn: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl Encode for CreateSecurityGroupResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("groupId", &self.group_id);
+        xml.scalar("securityGroupArn", &self.security_group_arn);
+        xml.structures("tagSet", "item", &self.tags);
+    }
+}
+
 /// Shape `DefaultConnectionTrackingConfiguration` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DefaultConnectionTrackingConfiguration {
@@ -263,6 +279,20 @@ pub struct DeleteKeyPairResult {
 impl Encode for DeleteKeyPairResult {
     fn encode(&self, xml: &mut Xml) {
         xml.scalar("keyPairId", &self.key_pair_id);
+        xml.scalar("return", &self.r#return);
+    }
+}
+
+/// Shape `DeleteSecurityGroupResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSecurityGroupResult {
+    pub group_id: Option<String>,
+    pub r#return: Option<bool>,
+}
+
+impl Encode for DeleteSecurityGroupResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("groupId", &self.group_id);
         xml.scalar("return", &self.r#return);
     }
 }

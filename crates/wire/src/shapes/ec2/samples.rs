@@ -38,8 +38,10 @@ sample!(CapacityReservationTargetResponse { capacity_reservation_id, capacity_re
 sample!(ConnectionTrackingConfiguration { tcp_established_timeout, udp_stream_timeout, udp_timeout });
 sample!(ConnectionTrackingSpecificationResponse { tcp_established_timeout, udp_stream_timeout, udp_timeout });
 sample!(CpuOptions { amd_sev_snp, core_count, nested_virtualization, threads_per_core });
+sample!(CreateSecurityGroupResult { group_id, security_group_arn, tags });
 sample!(DefaultConnectionTrackingConfiguration { default_tcp_established_timeout, default_udp_stream_timeout, default_udp_timeout });
 sample!(DeleteKeyPairResult { key_pair_id, r#return });
+sample!(DeleteSecurityGroupResult { group_id, r#return });
 sample!(DescribeAccountAttributesResult { account_attributes });
 sample!(DescribeAvailabilityZonesResult { availability_zones });
 sample!(DescribeImagesResult { images, next_token });
@@ -660,8 +662,10 @@ sample!(VpcIpv6CidrBlockAssociation {
 pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.operation::<AuthorizeSecurityGroupIngressRequest, AuthorizeSecurityGroupIngressResult>("AuthorizeSecurityGroupIngress");
     visitor.operation::<CreateKeyPairRequest, KeyPair>("CreateKeyPair");
+    visitor.operation::<CreateSecurityGroupRequest, CreateSecurityGroupResult>("CreateSecurityGroup");
     visitor.operation::<CreateTagsRequest, crate::Empty>("CreateTags");
     visitor.operation::<DeleteKeyPairRequest, DeleteKeyPairResult>("DeleteKeyPair");
+    visitor.operation::<DeleteSecurityGroupRequest, DeleteSecurityGroupResult>("DeleteSecurityGroup");
     visitor.operation::<DeleteTagsRequest, crate::Empty>("DeleteTags");
     visitor.operation::<DescribeAccountAttributesRequest, DescribeAccountAttributesResult>("DescribeAccountAttributes");
     visitor.operation::<DescribeAvailabilityZonesRequest, DescribeAvailabilityZonesResult>("DescribeAvailabilityZones");
