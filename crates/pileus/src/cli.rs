@@ -15,6 +15,7 @@ use std::path::PathBuf;
     max_term_width = 110,
     after_long_help = "\
 FROM NOTHING TO SSH
+    pileus doctor                                   what this machine can do, and what to install
     pileus serve &                                  the cloud; all services on 127.0.0.1:4566
     eval \"$(pileus env)\"                            credentials and endpoint for aws, boto3 and others
     pileus image build tiny                         a small Linux; prints its ami-… id
@@ -38,6 +39,27 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Say what this machine can do as a host, and what to do about what it can't.
+    ///
+    /// Tries rather than guesses: starts a guest on /dev/kvm, makes a network with a tap and a rule, and a control group, and
+    /// removes them again; nothing else is changed, and no cloud need run. Says which accelerator guests will run on, and why.
+    ///
+    /// Each check is `good`; `weak`, if instances run, but slower or with less; or `missing`, if none can run. What is not good
+    /// comes with what to do. Exits with 1 if anything is missing, else with 0.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus doctor                               a table on a terminal, plain lines in a pipe
+    pileus doctor --data-dir /srv/pileus        judge the disk of that directory
+    pileus doctor --config pileus.toml          judge what `serve` would do with that file
+    pileus doctor --json | jq -r .accelerator   kvm or tcg; there are .ready, .cpu_flags and .findings, too")]
+    Doctor {
+        /// The configuration that `pileus serve` would be given.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the cloud, in the foreground, until SIGTERM or SIGINT.
     ///
     /// All services answer on one port. On SIGTERM the server finishes the calls under way and stops; the guests go on, and the

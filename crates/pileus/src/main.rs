@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let dir = &cli.data_dir;
     let done = match cli.command {
         Command::Serve(args) => serve::run(dir, &args),
+        Command::Doctor { config, json } => commands::doctor::run(dir, config.as_deref(), json),
         Command::Env => commands::env::run(dir),
         Command::Status { json } => commands::status::run(dir, json),
         Command::Account(AccountCommand::Create { name }) => commands::account::create(dir, name),

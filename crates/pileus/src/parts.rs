@@ -120,7 +120,16 @@ async fn real(
     };
     let tokens = Tokens::new(rand::random(), clock);
     let network = LinuxNetwork::new(network, Arc::new(StoreDirectory::new(store.clone())), tokens).context("can't open the network")?;
-    let machines = QemuConfig {
+    let hypervisor = Qemu::open(machines(data_dir, config), changed).await.context("can't open the hypervisor")?;
+    let report = hypervisor.accelerator_report();
+    let accelerator = (accelerator_name(report.accelerator), report.reason.clone());
+    let (hypervisor, network, volumes) = (Arc::new(hypervisor), Arc::new(network), Arc::new(volumes));
+    Ok((Drivers { hypervisor, network, volumes, images }, accelerator))
+}
+
+/// How machines are run here.
+pub(crate) fn machines(data_dir: &Path, config: &Config) -> QemuConfig {
+    QemuConfig {
         program: config.hypervisor.qemu.clone(),
         accelerator: match config.hypervisor.accelerator {
             config::Accelerator::Auto => AcceleratorChoice::Auto,
@@ -130,17 +139,15 @@ async fn real(
         users: UserRange { base: config.hypervisor.uid_base, ..UserRange::default() },
         mtu: config.network.mtu,
         ..QemuConfig::new(data_dir)
-    };
-    let hypervisor = Qemu::open(machines, changed).await.context("can't open the hypervisor")?;
-    let report = hypervisor.accelerator_report();
-    let name = match report.accelerator {
+    }
+}
+
+pub(crate) fn accelerator_name(accelerator: Accelerator) -> &'static str {
+    match accelerator {
         Accelerator::Kvm => "kvm",
         Accelerator::Tcg => "tcg",
         Accelerator::Fake => "none",
-    };
-    let accelerator = (name, report.reason.clone());
-    let (hypervisor, network, volumes) = (Arc::new(hypervisor), Arc::new(network), Arc::new(volumes));
-    Ok((Drivers { hypervisor, network, volumes, images }, accelerator))
+    }
 }
 
 /// The drivers of a simulated cloud. Its machines live in memory: after a restart of the server they are started again.
@@ -177,13 +184,13 @@ async fn simulated_image(store: &Store, config: &Config, now: Timestamp) -> Resu
     Ok(())
 }
 
-fn overcommit(config: &Config) -> Overcommit {
+pub(crate) fn overcommit(config: &Config) -> Overcommit {
     let c = &config.capacity;
     Overcommit { vcpus: c.vcpu_overcommit, memory: c.memory_overcommit, memory_reserve_mib: c.memory_reserve_mib }
 }
 
 /// What this machine has.
-fn host(data_dir: &Path) -> Result<Host> {
+pub(crate) fn host(data_dir: &Path) -> Result<Host> {
     let vcpus = u32::try_from(std::thread::available_parallelism()?.get())?;
     let text = std::fs::read_to_string("/proc/meminfo").context("can't read /proc/meminfo")?;
     let total = text.lines().find_map(|l| l.strip_prefix("MemTotal:")).and_then(|l| l.split_whitespace().next());

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod console;
+pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod image;
 pub(crate) mod ssh;

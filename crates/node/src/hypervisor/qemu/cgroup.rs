@@ -79,6 +79,11 @@ impl Cgroups {
         this
     }
 
+    /// Which of the two kinds is used.
+    pub(crate) fn version(&self) -> u8 {
+        if self.v2 { 2 } else { 1 }
+    }
+
     /// The controllers that are not to be had, each with the reason.
     pub(crate) fn missing(&self) -> &[String] {
         &self.missing

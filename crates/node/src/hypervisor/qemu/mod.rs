@@ -234,6 +234,15 @@ impl Qemu {
     }
 }
 
+/// Which version of control groups bounds machines on this host, and the bounds that they run without, each with the reason. Finds out as the
+/// driver does, by making a group, and removes it.
+#[must_use]
+pub fn bounds_probe() -> (u8, Vec<String>) {
+    let cgroups = Cgroups::open(&format!("probe-{}", std::process::id()));
+    cgroups.close();
+    (cgroups.version(), cgroups.missing().to_vec())
+}
+
 /// Tells the control groups of several clouds on one host apart.
 fn cloud_name(data_dir: &Path) -> String {
     use sha2::Digest as _;
