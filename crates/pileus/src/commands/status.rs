@@ -3,7 +3,7 @@
 use super::print;
 use crate::admin::{Status, client};
 use anyhow::Result;
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use std::path::Path;
 
 const GIB: f64 = 1_073_741_824.0;
@@ -14,7 +14,7 @@ pub(crate) fn run(data_dir: &Path, json: bool) -> Result<()> {
         return print(&serde_json::to_string_pretty(&status)?);
     }
     let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     let instances: Vec<String> = status.instances.iter().map(|(state, n)| format!("{n} {state}")).collect();
     let mode = if status.mode == "simulated" { "SIMULATED: instances are records only, no guest runs" } else { "real" };
     for (name, value) in [
