@@ -21,7 +21,7 @@ from cloud import PILEUS, Cloud
 
 REGION = "us-east-1"
 # File systems that keep nothing: a commit on one of them costs nothing.
-NO_DISK = ("tmpfs", "ramfs", "overlayfs")
+NO_DISK = ("tmpfs", "ramfs", "overlay")
 
 
 def free_port():
@@ -31,7 +31,7 @@ def free_port():
 
 
 def file_system(directory):
-    return subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "--target", directory], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @contextlib.contextmanager
