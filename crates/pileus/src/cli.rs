@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Tries rather than guesses: starts a guest on /dev/kvm, makes a network with a tap and a rule, and a control group, and
     /// removes them again; nothing else is changed, and no cloud need run. Says which accelerator guests will run on, and why.
     ///
-    /// Each check is `good`; `weak`, if instances run, but slower or with less; or `missing`, if none can run. What is not good
+    /// Each check is `ok`; `weak`, if instances run, but slower or with less; or `missing`, if none can run. What is not good
     /// comes with what to do. Exits with 1 if anything is missing, else with 0.
     #[command(after_long_help = "\
 EXAMPLES
@@ -99,7 +99,7 @@ pub(crate) struct ServeArgs {
     /// The address and port to answer on [default: 127.0.0.1:4566, or the configuration file's].
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// A TOML file. Unknown keys are refused. See docs/guide/configuration.md.
+    /// A TOML file. Unknown keys are refused. See docs/guide/pileus.toml.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Simulate: the same cloud without guests, disks or packets; instances run at once. For tests of API clients.

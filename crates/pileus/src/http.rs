@@ -7,11 +7,16 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::io::IoSlice;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 
 /// Connections at one time; a further one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1024;
@@ -21,6 +26,8 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 /// How long a client may take to send its headers, or its body.
 const HEADER_TIME: Duration = Duration::from_secs(15);
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// How long a client may leave an answer unread.
+const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long connections may finish what they are at when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
@@ -67,14 +74,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|s| *s).await);
 }
 
-async fn connection(stream: tokio::net::TcpStream, gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
         let gate = gate.clone();
         async move { Ok::<_, Infallible>(answer(&gate, request).await.map(Full::new)) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_headers(HEADERS_MAX).max_buf_size(HEADER_BYTES_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(Impatient::new(stream)), service);
     tokio::pin!(connection);
     let done = tokio::select! {
         done = &mut connection => Some(done),
@@ -89,6 +96,60 @@ async fn connection(stream: tokio::net::TcpStream, gate: Arc<Gate>, mut stop: wa
     };
     if let Err(error) = done {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// A stream that fails once its peer has taken nothing of what is written for [`WRITE_TIME`]: who asks and never reads holds no place.
+struct Impatient {
+    stream: TcpStream,
+    /// Runs while a write waits.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl Impatient {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, patience: None }
+    }
+
+    /// Passes on what a write gave, unless it has waited too long.
+    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {
+        if written.is_ready() {
+            self.patience = None;
+            return written;
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIME)));
+        patience.as_mut().poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Impatient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Impatient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.judge(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.judge(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.judge(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::cli::ServeArgs;
 use crate::config::Config;
-use crate::{admin, http, parts};
+use crate::{admin, commands, http, parts};
 use anyhow::{Context as _, Result};
+use std::io::IsTerminal as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,23 +16,57 @@ const WORKERS: usize = 2;
 
 pub(crate) fn run(data_dir: &Path, args: &ServeArgs) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let mut config = Config::load(args.config.as_deref())?;
     if let Some(listen) = args.listen {
         config.listen = listen;
     }
+    anyhow::ensure!(
+        args.simulate || nix::unistd::geteuid().is_root(),
+        "run it as root, or with --simulate: machines and networks need root"
+    );
+    files_raise()?;
     let data_dir = std::path::absolute(data_dir)?;
-    std::fs::create_dir_all(&data_dir).with_context(|| format!("can't make the data directory {}", data_dir.display()))?;
-    // Machines run under their own user ids and must pass through to their own directories; nobody may list it.
-    std::fs::set_permissions(&data_dir, std::fs::Permissions::from_mode(0o711))?;
+    data_dir_make(&data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     runtime.block_on(serve(&data_dir, config, args.simulate))
+}
+
+/// Makes the data directory, or looks at the one that is there. Machines run under their own user ids and must pass through to their own
+/// directories; nobody else may write.
+fn data_dir_make(path: &Path) -> Result<()> {
+    let here = || path.display();
+    match std::fs::metadata(path) {
+        Ok(found) => {
+            anyhow::ensure!(found.is_dir(), "{} is no directory", here());
+            let mode = found.permissions().mode();
+            anyhow::ensure!(mode & 0o022 == 0, "others may write to {}: name a directory of its own for the cloud", here());
+            if mode & 0o011 != 0o011 {
+                let passable = std::fs::Permissions::from_mode(mode | 0o011);
+                std::fs::set_permissions(path, passable).with_context(|| format!("can't let machines pass through {}", here()))?;
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path).with_context(|| format!("can't make the data directory {}", here()))?;
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))?;
+        }
+        Err(error) => return Err(error).with_context(|| format!("can't look at the data directory {}", here())),
+    }
+    Ok(())
+}
+
+/// Lets the server have as many open files as it may: each connection is one, and the usual limit is as low as their number.
+fn files_raise() -> Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("can't raise the limit of open files")
 }
 
 async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("can't listen on {}", config.listen))?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     let (parts, gate) = parts::build(data_dir, config, simulate, endpoint).await?;
+    commands::image::leftovers_remove(&data_dir.join("staging"));
     let socket = admin::server::listen(data_dir)?;
     let (stop, stopping) = watch::channel(false);
     let loops = tokio::spawn(parts.reconciler.clone().run(stopping.clone()));
@@ -52,4 +87,27 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     // The socket goes last: while it stands, a cloud is there.
     let _ = std::fs::remove_file(data_dir.join(admin::SOCKET));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_left_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let (new, shared, closed) = (scratch.path().join("new"), scratch.path().join("shared"), scratch.path().join("closed"));
+        data_dir_make(&new).unwrap();
+        assert_eq!(mode(&new), 0o711);
+        for (path, bits) in [(&shared, 0o1777), (&closed, 0o700)] {
+            std::fs::create_dir(path).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).unwrap();
+        }
+        assert!(data_dir_make(&shared).is_err());
+        assert_eq!(mode(&shared), 0o1777);
+        data_dir_make(&closed).unwrap();
+        assert_eq!(mode(&closed), 0o711);
+    }
 }

@@ -43,6 +43,16 @@ fn a_guest_gets_its_lease() {
         ] {
             assert!(told.lines().any(|told| told == line), "{line} is not in\n{told}");
         }
+        // A message that gives a length its address doesn't have ends nothing.
+        let mut odd = [0u8; 300];
+        odd[..3].copy_from_slice(&[1, 1, 32]);
+        odd[236..243].copy_from_slice(&[99, 130, 83, 99, 53, 1, 1]);
+        guest.ns.run(|| {
+            ip("addr add 172.31.16.10/20 dev eth0\n");
+            UdpSocket::bind("0.0.0.0:68").unwrap().send_to(&odd, "172.31.16.1:67").unwrap();
+            ip("addr flush dev eth0\n");
+        });
+        assert!(lease(&guest, &world.config.data_dir).is_some());
         // Under another Ethernet address nobody gets a lease, and least of all this one's.
         guest.ns.run(|| ip("link set dev eth0 address 02:00:00:00:00:99\n"));
         assert_eq!(lease(&guest, &world.config.data_dir), None);

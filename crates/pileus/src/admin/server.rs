@@ -35,6 +35,9 @@ pub(crate) fn listen(data_dir: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// How long to wait after a connection could not be taken, as when file descriptors have run out.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Answers until `stop` turns true.
 pub(crate) async fn serve(listener: UnixListener, parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     loop {
@@ -42,7 +45,14 @@ pub(crate) async fn serve(listener: UnixListener, parts: Arc<Parts>, mut stop: w
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|s| *s) => return,
         };
-        let Ok((stream, _)) = stream else { continue };
+        let stream = match stream {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "can't accept an admin connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         let parts = parts.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| {
@@ -113,7 +123,8 @@ async fn account_create(parts: &Parts, wanted: AccountWanted) -> Result<AccountC
 
 async fn image_register(parts: &Parts, wanted: ImageWanted) -> Result<ImageRegistered> {
     // The name is one below `staging/`, never a path.
-    anyhow::ensure!(wanted.staged.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "bad name of a staged image");
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    anyhow::ensure!(!wanted.staged.is_empty() && wanted.staged.bytes().all(plain), "bad name of a staged image");
     let staged = parts.data_dir.join("staging").join(&wanted.staged);
     let (scope, _) = default_scope(parts)?;
     api::operator::image_name_check(parts.store.snapshot().of(&scope), &wanted.image.name)?;

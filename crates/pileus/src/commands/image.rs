@@ -6,23 +6,31 @@ use crate::progress::Terminal;
 use anyhow::{Context as _, Result};
 use api::operator;
 use model::image::Boot;
+use nix::fcntl::{Flock, FlockArg};
 use node::image::import::Limits;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// A directory below `staging/`, removed again unless the server took it over.
-struct Staging(PathBuf);
+/// A directory below `staging/`, removed again unless the server took it over. While it is in use it is locked.
+struct Staging {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
 
 impl Staging {
     fn new(data_dir: &Path) -> Result<Self> {
         // Asked first, so that nobody waits for a build that can't be registered.
         let _: Env = client::get(data_dir, "/env")?;
-        let path = data_dir.join("staging").join(format!("image-{}", std::process::id()));
+        let staging = data_dir.join("staging");
+        leftovers_remove(&staging);
+        let path = staging.join(format!("image-{:016x}", rand::random::<u64>()));
         std::fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
-        Ok(Self(path))
+        let lock = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error).context("locking it")?;
+        Ok(Self { path, _lock: lock })
     }
 
     fn register(&self, data_dir: &Path, image: operator::ImageWanted) -> Result<()> {
-        let staged = self.0.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let staged = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let registered: ImageRegistered = client::post(data_dir, "/images", &ImageWanted { staged, image })?;
         print(&registered.image_id)
     }
@@ -30,14 +38,26 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes what was left by those who were killed: directories that nobody holds locked.
+pub(crate) fn leftovers_remove(staging: &Path) {
+    for entry in std::fs::read_dir(staging).into_iter().flatten().flatten() {
+        let Ok(directory) = File::open(entry.path()) else { continue };
+        if Flock::lock(directory, FlockArg::LockExclusiveNonblock).is_ok()
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(%error, path = %entry.path().display(), "can't remove an unfinished image");
+        }
     }
 }
 
 pub(crate) fn build_tiny(data_dir: &Path, name: String) -> Result<()> {
     let staging = Staging::new(data_dir)?;
     let cache = std::env::var_os("PILEUS_CACHE_DIR").map_or_else(|| data_dir.join("cache"), PathBuf::from);
-    let built = node::image::tiny::build(&cache, &staging.0, &Terminal::new())?;
+    let built = node::image::tiny::build(&cache, &staging.path, &Terminal::new())?;
     let image = operator::ImageWanted {
         name,
         description: Some(built.description),
@@ -51,7 +71,7 @@ pub(crate) fn build_tiny(data_dir: &Path, name: String) -> Result<()> {
 
 pub(crate) fn import(data_dir: &Path, file: &Path, name: String, description: Option<String>, login_user: String) -> Result<()> {
     let staging = Staging::new(data_dir)?;
-    let imported = node::image::import::import(file, &staging.0, &Limits::default(), &Terminal::new())?;
+    let imported = node::image::import::import(file, &staging.path, &Limits::default(), &Terminal::new())?;
     let image = operator::ImageWanted { name, description, size_gib: imported.size_gib, boot: Boot::Firmware, login_user, public: false };
     staging.register(data_dir, image)
 }

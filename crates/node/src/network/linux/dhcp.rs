@@ -88,7 +88,12 @@ fn receive(fd: &OwnedFd) -> std::io::Result<(Vec<u8>, i32)> {
     Ok((buffer[..bytes].to_vec(), index))
 }
 
+/// The hardware type and address length of Ethernet (RFC 2131, figure 1: the second and third byte).
+const ETHERNET: [u8; 2] = [1, 6];
+
 fn reply(socket: &OwnedFd, seen: &Seen, bytes: &[u8], index: i32) -> Result<()> {
+    // The codec trusts the length that a message gives for its address, and would read past it.
+    anyhow::ensure!(bytes.get(1..3) == Some(&ETHERNET), "not from Ethernet");
     let request = Message::decode(&mut Decoder::new(bytes)).context("not a DHCP message")?;
     let interface = seen.interface(index).context("an unknown interface")?;
     anyhow::ensure!(request.opcode() == Opcode::BootRequest && request.chaddr() == interface.mac.0, "not from this interface's guest");

@@ -24,6 +24,8 @@ const PLAIN_ANSWER_BYTES_MAX: usize = 512;
 const FORWARDS_MAX: usize = 128;
 /// How long another server may take.
 const FORWARD_TIME: Duration = Duration::from_secs(3);
+/// How many names in a row must have got no answer before the name servers, and not the names, are taken for silent.
+const SILENT_NAMES: usize = 3;
 /// How long name servers that were silent are not asked again.
 const SILENCE_TIME: Duration = Duration::from_secs(5);
 /// How long to wait after a socket failed.
@@ -36,13 +38,41 @@ pub(super) struct Server {
     view: Arc<View>,
     directory: Arc<dyn Directory>,
     forwards: Semaphore,
-    /// Until when the host's name servers are taken for silent, since none of them answered.
-    silent: Mutex<Option<Instant>>,
+    silence: Mutex<Silence>,
+}
+
+/// What is known of the host's name servers' silence.
+#[derive(Default)]
+struct Silence {
+    /// The questions that got no answer since the last that did, each once.
+    unanswered: Vec<Vec<u8>>,
+    /// Until when nobody is asked.
+    until: Option<Instant>,
+}
+
+impl Silence {
+    fn is_now(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Takes note of a question, by what follows its id, and of whether it was answered.
+    fn note(&mut self, question: &[u8], answered: bool) {
+        if answered {
+            *self = Self::default();
+            return;
+        }
+        if !self.unanswered.iter().any(|other| other == question) {
+            self.unanswered.push(question.to_vec());
+        }
+        if self.unanswered.len() >= SILENT_NAMES {
+            *self = Self { unanswered: Vec::new(), until: Some(Instant::now() + SILENCE_TIME) };
+        }
+    }
 }
 
 impl Server {
     pub(super) fn new(view: Arc<View>, directory: Arc<dyn Directory>) -> Arc<Self> {
-        Arc::new(Self { view, directory, forwards: Semaphore::new(FORWARDS_MAX), silent: Mutex::new(None) })
+        Arc::new(Self { view, directory, forwards: Semaphore::new(FORWARDS_MAX), silence: Mutex::new(Silence::default()) })
     }
 
     async fn answer(&self, bytes: &[u8], tcp: bool) -> Option<Vec<u8>> {
@@ -63,15 +93,12 @@ impl Server {
     }
 
     async fn forward(&self, question: &[u8], tcp: bool) -> Option<Vec<u8>> {
-        let silent = *self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        if silent.is_some_and(|until| Instant::now() < until) {
+        if self.silence.lock().unwrap_or_else(PoisonError::into_inner).is_now() {
             return None;
         }
         let _room = self.forwards.try_acquire().ok()?;
         let answer = forward(question, tcp).await;
-        if answer.is_none() {
-            *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + SILENCE_TIME);
-        }
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner).note(question.get(2..).unwrap_or_default(), answer.is_some());
         answer
     }
 }
@@ -282,6 +309,20 @@ mod tests {
         question.add_query(Query::query(Name::from_str(name).unwrap(), kind));
         let reply = local(&Seen::of(vpc), &Nobody, &question)?;
         Some((reply.metadata.response_code, reply.answers.into_iter().map(|record| record.data).collect()))
+    }
+
+    #[test]
+    fn one_name_without_an_answer_silences_nobody() {
+        let mut silence = Silence::default();
+        for _ in 0..10 {
+            silence.note(b"slow", false);
+        }
+        silence.note(b"other", false);
+        assert!(!silence.is_now());
+        silence.note(b"third", false);
+        assert!(silence.is_now());
+        silence.note(b"fast", true);
+        assert!(!silence.is_now());
     }
 
     #[test]

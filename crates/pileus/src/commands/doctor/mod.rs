@@ -20,6 +20,7 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Verdict {
+    #[serde(rename = "ok")]
     Good,
     /// Instances run, but slower or with less.
     Weak,
