@@ -26,7 +26,7 @@ def disk_write(file):
 
 
 def row(name, ours, theirs, goal, *notes):
-    tail = f"{name}: p99 {milliseconds(p99(ours))} and {milliseconds(p99(theirs))}, of {len(ours)} calls each."
+    tail = f"p99 {milliseconds(p99(ours))} and {milliseconds(p99(theirs))}, of {len(ours)} calls each."
     return Row(name, milliseconds(p50(ours)), f"moto {milliseconds(p50(theirs))}", ratio(p50(ours), p50(theirs)),
                f"< {goal * 1000:.0f} ms", p50(ours) < goal, [" ".join([tail, *notes])])
 
@@ -47,7 +47,11 @@ def measure():
         for _ in range(WARM + DESCRIBES):
             for client, took in zip(clients, times):
                 took.append(client.call("DescribeInstances")[0])
-        yield row(f"DescribeInstances of {INSTANCES}, p50", *(took[WARM:] for took in times), 0.001)
+        # Not judged: between two calls of the loop moto uses the processor, and Pileus finds its caches cold.
+        alone = [clients[0].call("DescribeInstances") for _ in range(DESCRIBES)]
+        yield row(f"DescribeInstances of {INSTANCES}, p50", *(took[WARM:] for took in times), 0.001,
+                  f"Call after call, without moto in between, Pileus takes {milliseconds(p50([took for took, _ in alone]))}; its answer has "
+                  f"{len(alone[0][1]) / 1000:.0f} kB.")
 
         times, writes = [[], []], []
         file = os.open(directory / "write", os.O_WRONLY | os.O_CREAT)
