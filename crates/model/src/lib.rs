@@ -20,6 +20,7 @@ pub mod network;
 pub mod network_interface;
 pub mod page;
 pub mod plan;
+pub mod policy;
 pub mod rules;
 pub mod scope;
 pub mod security_group;
