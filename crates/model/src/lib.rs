@@ -5,7 +5,9 @@
 
 pub mod account;
 pub mod address;
+pub mod bucket;
 pub mod capacity;
+pub mod cors;
 pub mod fault;
 pub mod filter;
 pub mod ids;
@@ -13,6 +15,7 @@ pub mod image;
 pub mod instance;
 pub mod instance_type;
 pub mod key_pair;
+pub mod lifecycle;
 pub mod machine;
 pub mod metadata;
 pub mod metadata_tree;
@@ -30,3 +33,4 @@ pub mod tag;
 pub mod time;
 pub mod volume;
 pub mod vpc;
+pub mod website;

@@ -37,6 +37,12 @@ impl Timestamp {
         self.format("%Y-%m-%d %H:%M:%S GMT")
     }
 
+    /// `Tue, 24 Nov 2026 04:07:39 GMT`, the form of HTTP's headers.
+    #[must_use]
+    pub fn http_date(self) -> String {
+        self.format("%a, %d %b %Y %H:%M:%S GMT")
+    }
+
     fn format(self, form: &str) -> String {
         // Out of jiff's range (year 9999) only by a broken clock: show the epoch rather than fail a reply.
         let t = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -60,5 +66,6 @@ mod tests {
         assert_eq!(t.iso8601(), "2026-11-24T04:07:39.042Z");
         assert_eq!(t.iso8601_seconds(), "2026-11-24T04:07:39Z");
         assert_eq!(t.gmt(), "2026-11-24 04:07:39 GMT");
+        assert_eq!(t.http_date(), "Tue, 24 Nov 2026 04:07:39 GMT");
     }
 }
