@@ -26,6 +26,8 @@ const LONGER: [(&str, usize); 0] = [];
 const OURS: [&str; 8] = ["crates", "tests", "xtask", "scripts", "docs", "bench", "benches", "examples"];
 /// Where the map is.
 const MAP: &str = "ARCHITECTURE.md";
+/// Where the recipes are.
+const RECIPES: &str = "CONTRIBUTING.md";
 
 /// Fails with all complaints.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -39,6 +41,7 @@ pub(crate) fn complaints(root: &Path) -> Result<Vec<String>> {
     all.extend(lengths(root, &LONGER)?);
     all.extend(leftovers(root)?);
     all.extend(map(root)?);
+    all.extend(recipes(root)?);
     all.extend(parity_is_fresh(root)?);
     Ok(all)
 }
@@ -128,14 +131,8 @@ fn map(root: &Path) -> Result<Vec<String>> {
         return Ok(vec![format!("{MAP} is missing: a newcomer has no map")]);
     }
     let text = read(&path)?;
-    let named: Vec<&str> =
-        backticked(&text).filter(|n| OURS.iter().any(|o| n.strip_prefix(o).is_some_and(|r| r.starts_with('/')))).collect();
-    let mut wrong = Vec::new();
-    for name in &named {
-        if let Some(why) = names_nothing(root, name)? {
-            wrong.push(format!("{MAP} names `{name}`, but {why}: a map that lies is worse than none"));
-        }
-    }
+    let named: Vec<&str> = named(&text).collect();
+    let mut wrong = lies(root, MAP, &named)?;
     for folder in tree::folders(&root.join("crates"))? {
         let name = relative(root, &folder);
         let holds_code = std::fs::read_dir(&folder)?.flatten().any(|e| e.path().extension().is_some_and(|x| x == "rs"));
@@ -143,6 +140,33 @@ fn map(root: &Path) -> Result<Vec<String>> {
         let shown = named.iter().any(|n| n.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
         if (holds_code || is_crate) && !shown {
             wrong.push(format!("{MAP} doesn't show `{name}`: every crate and folder of code has its place on the map"));
+        }
+    }
+    Ok(wrong)
+}
+
+/// Whether the recipes name only what is there; `<Action>` and the like stand for names of the reader's own.
+fn recipes(root: &Path) -> Result<Vec<String>> {
+    let path = root.join(RECIPES);
+    if !path.is_file() {
+        return Ok(vec![format!("{RECIPES} is missing: a newcomer has no recipes")]);
+    }
+    let text = read(&path)?;
+    let named: Vec<&str> = named(&text).filter(|name| !name.contains('<')).collect();
+    lies(root, RECIPES, &named)
+}
+
+/// The places of the tree that a document names.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    backticked(text).filter(|n| OURS.iter().any(|o| n.strip_prefix(o).is_some_and(|r| r.starts_with('/'))))
+}
+
+/// A complaint for each name in a document that names nothing.
+fn lies(root: &Path, document: &str, named: &[&str]) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for name in named {
+        if let Some(why) = names_nothing(root, name)? {
+            wrong.push(format!("{document} names `{name}`, but {why}: a map that lies is worse than none"));
         }
     }
     Ok(wrong)
@@ -283,5 +307,13 @@ mod tests {
         assert!(of(&format!("{whole} `crates/api/src::handle`"))[0].contains("is a folder"));
         assert!(of("`crates/api/src/gate.rs`")[0].contains("doesn't show `crates/api/src/ec2`"));
         assert_eq!(map(tree_of(&[]).path()).unwrap(), ["ARCHITECTURE.md is missing: a newcomer has no map"]);
+    }
+
+    #[test]
+    fn the_recipes_name_what_is_there() {
+        let of = |text: &str| recipes(tree_of(&[("crates/api/src/x.rs", ""), (RECIPES, text)]).path()).unwrap();
+        assert_eq!(of("`crates/api/src/x.rs` `crates/api/testdata/<Action>/<case>.http`"), Vec::<String>::new());
+        assert!(of("`tests/golden/case.rs`")[0].contains("CONTRIBUTING.md names `tests/golden/case.rs`, but there is no"));
+        assert_eq!(recipes(tree_of(&[]).path()).unwrap().len(), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use model::account::{self, AccessKey, Account};
 use model::ids::{DhcpOptionsId, InternetGatewayId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId};
-use model::security_group::{Peer, Rule, SecurityGroup, Traffic};
+use model::security_group::{Peer, Rule, SecurityGroup};
 use model::subnet::Subnet;
 use model::tag::Tags;
 use model::time::Timestamp;
@@ -127,8 +127,7 @@ pub fn default_vpc_ensure(tx: &mut AccountTx<'_>, rng: &mut dyn Rng) {
 /// The group that each VPC begins with: whatever is in it reaches each other, and may reach all.
 fn default_group_of(vpc: &VpcId, rng: &mut dyn Rng) -> SecurityGroup {
     let id = SecurityGroupId::generate(rng);
-    let mut rule =
-        |peer| Rule { id: SecurityGroupRuleId::generate(rng), traffic: Traffic::All, peer, description: None, tags: Tags::default() };
+    let mut rule = |peer| Rule::everything(SecurityGroupRuleId::generate(rng), peer);
     let ingress = vec![rule(Peer::Group(id.clone()))];
     let egress = vec![rule(Peer::Ipv4(ipnet::Ipv4Net::default()))];
     SecurityGroup {

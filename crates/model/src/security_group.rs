@@ -46,6 +46,14 @@ pub struct Rule {
     pub tags: Tags,
 }
 
+impl Rule {
+    /// A rule for every packet from, or to, a peer.
+    #[must_use]
+    pub fn everything(id: SecurityGroupRuleId, peer: Peer) -> Self {
+        Self { id, traffic: Traffic::All, peer, description: None, tags: Tags::default() }
+    }
+}
+
 /// A security group. Only what a rule allows may pass; answers to what passed may, too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityGroup {

@@ -20,6 +20,8 @@ use tokio::time::Sleep;
 
 /// Connections at one time; a further one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1024;
+/// How long to wait after a connection could not be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A request's headers: their number, and the bytes of all.
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -47,9 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, mut stop: watc
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, or a client that was gone at once: neither ends the cloud.
-                tracing::warn!(%error, "can't accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                accept_failed(&error).await;
                 continue;
             }
         };
@@ -66,6 +66,12 @@ pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, mut stop: watc
         tracing::warn!("connections were still open after {DRAIN_TIME:?}; they are cut");
     }
     Ok(())
+}
+
+/// Bears that a connection could not be taken: out of file descriptors, or a client that was gone at once; neither ends the cloud.
+pub(crate) async fn accept_failed(error: &std::io::Error) {
+    tracing::warn!(%error, "can't accept a connection");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// Waits until `stop` turns true, or nobody can turn it any more.
@@ -112,7 +118,7 @@ impl Impatient {
     }
 
     /// Passes on what a write gave, unless it has waited too long.
-    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {
+    fn judge(&mut self, cx: &mut Context<'_>, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
         if written.is_ready() {
             self.patience = None;
             return written;
@@ -135,8 +141,8 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.judge(cx, flushed)
+        // Never waits, and so says nothing of the peer's.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -1,6 +1,7 @@
 //! The server's side of the operator's socket.
 
 use super::{AccountCreated, AccountWanted, Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status};
+use crate::http::accept_failed;
 use crate::parts::Parts;
 use anyhow::{Context as _, Result, bail};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -35,9 +36,6 @@ pub(crate) fn listen(data_dir: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// How long to wait after a connection could not be taken, as when file descriptors have run out.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
-
 /// Answers until `stop` turns true.
 pub(crate) async fn serve(listener: UnixListener, parts: Arc<Parts>, mut stop: watch::Receiver<bool>) {
     loop {
@@ -48,8 +46,7 @@ pub(crate) async fn serve(listener: UnixListener, parts: Arc<Parts>, mut stop: w
         let stream = match stream {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "can't accept an admin connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                accept_failed(&error).await;
                 continue;
             }
         };

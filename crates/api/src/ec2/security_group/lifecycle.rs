@@ -8,8 +8,7 @@ use crate::ec2::kind;
 use crate::ec2::shown::text;
 use model::ids::{SecurityGroupId, SecurityGroupRuleId, VpcId};
 use model::network_interface::NetworkInterface;
-use model::security_group::{Peer, Rule, SecurityGroup, Traffic};
-use model::tag::Tags;
+use model::security_group::{Peer, Rule, SecurityGroup};
 use model::vpc::Vpc;
 use store::{AccountTx, View};
 use wire::ApiError;
@@ -53,13 +52,7 @@ impl Write for CreateSecurityGroup {
             return Err(ApiError::new("SecurityGroupLimitExceeded", "The maximum number of security groups has been reached."));
         }
         // A new group lets nothing in, and everything out.
-        let out = Rule {
-            id: SecurityGroupRuleId::generate(&mut call.rng),
-            traffic: Traffic::All,
-            peer: Peer::Ipv4(ipnet::Ipv4Net::default()),
-            description: None,
-            tags: Tags::default(),
-        };
+        let out = Rule::everything(SecurityGroupRuleId::generate(&mut call.rng), Peer::Ipv4(ipnet::Ipv4Net::default()));
         let id = SecurityGroupId::generate(&mut call.rng);
         let group = SecurityGroup { id, name, description, vpc_id, ingress: Vec::new(), egress: vec![out], tags };
         let result = shapes::CreateSecurityGroupResult {
