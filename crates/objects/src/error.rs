@@ -1,0 +1,69 @@
+//! What can go wrong. What a caller's own closure refuses is the closure's error, never one of these.
+
+use crate::noun::VersionId;
+use model::scope::AccountId;
+
+/// What the engine answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something was not done. Nothing of what was asked for is kept then, unless [`Error::Io`] says that it is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No bucket of this name.
+    #[error("no such bucket")]
+    NoSuchBucket,
+    /// The name is taken.
+    #[error("the bucket exists and is owned by {owner}")]
+    BucketExists {
+        /// Whose it is.
+        owner: AccountId,
+    },
+    /// Versions or delete markers are left in it.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// No current version of this key.
+    #[error("no such key")]
+    NoSuchKey,
+    /// The key has no version of this id.
+    #[error("no such version")]
+    NoSuchVersion,
+    /// What was asked for is a delete marker.
+    #[error("{} is a delete marker", version.as_str())]
+    DeleteMarker {
+        /// The marker's version.
+        version: VersionId,
+        /// Whether it was met as the current version: the request named no version.
+        current: bool,
+    },
+    /// No unfinished upload of this id.
+    #[error("no such upload")]
+    NoSuchUpload,
+    /// A part that was named is not there, or is another.
+    #[error("invalid part")]
+    InvalidPart,
+    /// The parts were not named in ascending order.
+    #[error("invalid order of parts")]
+    InvalidPartOrder,
+    /// A part that is not the last is too small.
+    #[error("a part is too small")]
+    EntityTooSmall,
+    /// The condition doesn't hold.
+    #[error("the condition doesn't hold")]
+    PreconditionFailed,
+    /// Something else was written while a condition was judged. One writer judges and writes at once, so that this engine never
+    /// answers it; a caller may treat it as AWS's 409.
+    #[error("conflicting conditional request")]
+    ConditionalConflict,
+    /// Object lock refuses.
+    #[error("the version is locked")]
+    Locked,
+    /// The body is sealed with another customer's key, or with one and none was given.
+    #[error("wrong encryption key")]
+    WrongKey,
+    /// No space is left: writes are refused, reads go on, and writes go on when there is room again.
+    #[error("no space left")]
+    Full,
+    /// Everything else; the chain of causes is for the log. Whether a write was kept is unknown.
+    #[error("the storage failed")]
+    Io(#[source] anyhow::Error),
+}

@@ -1,0 +1,28 @@
+//! The S3 storage engine: buckets, versions of objects, unfinished uploads. No protocol, no HTTP, no clock.
+//!
+//! A body is staged first, then a write names it in the index: small ones lie in the index itself, others are files. All writes
+//! go through one writer, which commits what is queued together with one sync.
+
+#![allow(dead_code)]
+
+mod body;
+mod error;
+mod noun;
+mod objects;
+mod reader;
+mod record;
+mod request;
+mod seal;
+mod stage;
+
+pub use error::{Error, Result};
+pub use noun::{Bucket, Malformed, Ownership, Part, PublicAccessBlock, Upload, UploadId, Version, VersionId, Versioning};
+pub use objects::{Objects, Options};
+pub use reader::Reader;
+pub use record::{Acl, ChecksumKind, Checksums, Encryption, Grant, Grantee, Lock, LockMode, PartInfo, Permission, Record};
+pub use request::{
+    Bad, Complete, Condition, Delete, Deleted, EtagMatch, List, ListUploads, ListVersions, Listing, PartPut, Parts, Put, Scrubbed, Stored,
+    UploadListing, Usage, VersionListing,
+};
+pub use seal::{MasterKey, Seal};
+pub use stage::{Staged, Staging};
