@@ -2,6 +2,7 @@
 
 use crate::noun::VersionId;
 use model::scope::AccountId;
+use std::io::{self, ErrorKind};
 
 /// What the engine answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -66,4 +67,35 @@ pub enum Error {
     /// Everything else; the chain of causes is for the log. Whether a write was kept is unknown.
     #[error("the storage failed")]
     Io(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// [`Error::Full`] if a full disk or quota is among the causes, else [`Error::Io`].
+    pub(crate) fn from_any(error: anyhow::Error) -> Self {
+        if error.chain().any(is_full) { Self::Full } else { Self::Io(error) }
+    }
+}
+
+fn is_full(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let io = cause.downcast_ref::<io::Error>().is_some_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
+    let database = cause.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    io || database == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::from_any(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::from_any(error.into())
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Io(anyhow::Error::from(error).context("a document of the index can't be read"))
+    }
 }

@@ -3,21 +3,33 @@
 //! A body is staged first, then a write names it in the index: small ones lie in the index itself, others are files. All writes
 //! go through one writer, which commits what is queued together with one sync.
 
-#![allow(dead_code)]
-
 mod body;
+mod bucket;
+mod core;
+mod database;
 mod error;
+mod files;
+mod janitor;
+mod list;
 mod noun;
+mod object;
 mod objects;
+mod pins;
 mod reader;
 mod record;
+mod recover;
 mod request;
+mod row;
+mod scrub;
 mod seal;
 mod stage;
+mod tx;
+mod upload;
+mod writer;
 
 pub use error::{Error, Result};
 pub use noun::{Bucket, Malformed, Ownership, Part, PublicAccessBlock, Upload, UploadId, Version, VersionId, Versioning};
-pub use objects::{Objects, Options};
+pub use objects::{INLINE_MAX, Objects, Options};
 pub use reader::Reader;
 pub use record::{Acl, ChecksumKind, Checksums, Encryption, Grant, Grantee, Lock, LockMode, PartInfo, Permission, Record};
 pub use request::{

@@ -1,7 +1,12 @@
 //! What the engine can be asked.
 
+use crate::core::Core;
+use crate::database::{Database, Readers};
 use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::janitor::{Janitor, Message};
 use crate::noun::{Bucket, Part, Upload, UploadId, Version, VersionId};
+use crate::pins::Pins;
 use crate::reader::Reader;
 use crate::record::Record;
 use crate::request::{
@@ -10,18 +15,28 @@ use crate::request::{
 };
 use crate::seal::{MasterKey, Seal};
 use crate::stage::Staging;
+use crate::writer::{Queue, Writer};
+use crate::{list, recover, row, scrub, upload};
+use arc_swap::ArcSwap;
 use model::fault::Faults;
 use model::scope::AccountId;
 use model::time::Timestamp;
 use rand::CryptoRng;
+use rand::rngs::StdRng;
+use rusqlite::Connection;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Plain bytes of a body up to which it lies in the index: there it costs no file and no sync of its own.
+pub const INLINE_MAX: usize = 16 * 1024;
 
 /// What a test changes of the engine.
 pub struct Options {
-    /// Bodies up to this many bytes lie in the index.
+    /// Plain bytes of a body up to which it lies in the index.
     pub inline_max: usize,
     /// Whether writes are synced to the disk. Without it a power cut may lose or damage anything.
     pub durable: bool,
@@ -29,109 +44,343 @@ pub struct Options {
     pub rng: Box<dyn CryptoRng + Send>,
 }
 
-fn not_built<T>() -> Result<T> {
-    Err(Error::Io(anyhow::anyhow!("not built yet")))
+impl Default for Options {
+    fn default() -> Self {
+        Self { inline_max: INLINE_MAX, durable: true, rng: Box::new(rand::make_rng::<StdRng>()) }
+    }
 }
 
 /// The engine. Clones are the same engine; when the last one is dropped, its files are closed.
-#[derive(Clone, Debug)]
-pub struct Objects(Arc<()>);
+#[derive(Clone)]
+pub struct Objects(Arc<Engine>);
 
-#[allow(clippy::unused_async, missing_docs, clippy::missing_errors_doc)]
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objects").field("dir", &self.0.core.files.dir()).finish_non_exhaustive()
+    }
+}
+
+struct Engine {
+    /// Taken when the engine is dropped, so that the writer sees the end of its queue.
+    queue: Option<Queue>,
+    core: Arc<Core>,
+    readers: Arc<Readers>,
+    janitor: mpsc::Sender<Message>,
+    threads: Option<[JoinHandle<()>; 2]>,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.queue = None;
+        let Some([janitor, writer]) = self.threads.take() else { return };
+        // A write may hold the last clone: the writer can't wait for itself.
+        if std::thread::current().id() == writer.thread().id() {
+            return;
+        }
+        _ = self.janitor.send(Message::Stop);
+        if janitor.join().is_err() || writer.join().is_err() {
+            tracing::error!("a thread of the object storage panicked");
+        }
+    }
+}
+
 impl Objects {
-    pub fn open(_dir: &Path, _keys: MasterKey, _faults: Arc<dyn Faults>) -> Result<Self> {
-        Ok(Self(Arc::new(())))
+    /// Opens the engine in this directory, or makes it there, and finishes what was under way when it was last closed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it is in use, of another program or a newer one, or can't be read; [`Error::Full`].
+    pub fn open(dir: &Path, keys: MasterKey, faults: Arc<dyn Faults>) -> Result<Self> {
+        Self::open_with(dir, keys, faults, Options::default())
     }
-    pub fn open_with(_dir: &Path, _keys: MasterKey, _faults: Arc<dyn Faults>, _options: Options) -> Result<Self> {
-        not_built()
+
+    /// As [`Objects::open`], with options for tests.
+    ///
+    /// # Errors
+    /// As [`Objects::open`].
+    pub fn open_with(dir: &Path, keys: MasterKey, faults: Arc<dyn Faults>, options: Options) -> Result<Self> {
+        let files = Arc::new(Files::open(dir, options.durable, faults)?);
+        let path = dir.join("index.db");
+        let database = Database::open(&path, options.durable)?;
+        if let Err(error) = files.sync_dir(dir).and_then(|()| recover::recover(&database.connection, &files)) {
+            database.abandon();
+            return Err(error);
+        }
+        let (janitor, messages) = mpsc::channel();
+        let core = Arc::new(Core {
+            files,
+            pins: Arc::new(Pins::new(janitor.clone())),
+            master: keys,
+            rng: Mutex::new(options.rng),
+            inline_max: options.inline_max,
+            buckets: ArcSwap::from_pointee(database.buckets()?),
+            versions: AtomicU64::new(database.counter("versions")?),
+            bytes: AtomicU64::new(database.counter("bytes")?),
+            done: Mutex::default(),
+        });
+        let (queue, jobs) = Queue::new();
+        let writer = Writer { queue: jobs, database, core: core.clone(), janitor: janitor.clone() };
+        let tidying = Janitor::new(core.clone());
+        let spawn = |name: &str| std::thread::Builder::new().name(name.into());
+        let threads =
+            [spawn("objects-janitor").spawn(move || tidying.run(&messages))?, spawn("objects-writer").spawn(move || writer.run())?];
+        let readers = Arc::new(Readers::new(path));
+        Ok(Self(Arc::new(Engine { queue: Some(queue), core, readers, janitor, threads: Some(threads) })))
     }
-    pub async fn bucket_create(&self, _bucket: Bucket) -> Result<()> {
-        not_built()
+
+    fn queue(&self) -> Result<&Queue> {
+        self.0.queue.as_ref().ok_or_else(|| Error::Io(anyhow::anyhow!("the engine is closed")))
     }
-    pub fn bucket(&self, _name: &str) -> Option<Arc<Bucket>> {
-        None
+
+    /// Looks at one state of a bucket's index from a blocking thread.
+    async fn look<T: Send + 'static>(
+        &self,
+        bucket: &str,
+        look: impl FnOnce(&Core, &Connection, i64) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.0.core.files.living()?;
+        let number = self.0.core.buckets.load().get(bucket).ok_or(Error::NoSuchBucket)?.number;
+        let (core, readers) = (self.0.core.clone(), self.0.readers.clone());
+        let looked = tokio::task::spawn_blocking(move || readers.look(|connection| look(&core, connection, number)));
+        looked.await.map_err(|e| Error::Io(e.into()))?
     }
-    pub fn buckets(&self, _owner: &AccountId) -> Vec<Arc<Bucket>> {
-        Vec::new()
+
+    /// Makes a bucket.
+    ///
+    /// # Errors
+    /// [`Error::BucketExists`], [`Error::Full`], [`Error::Io`].
+    pub async fn bucket_create(&self, bucket: Bucket) -> Result<()> {
+        self.queue()?.write(move |tx| tx.bucket_create(bucket)).await
     }
+
+    /// The bucket of this name.
+    #[must_use]
+    pub fn bucket(&self, name: &str) -> Option<Arc<Bucket>> {
+        self.0.core.buckets.load().get(name).map(|entry| entry.bucket.clone())
+    }
+
+    /// An account's buckets by name.
+    #[must_use]
+    pub fn buckets(&self, owner: &AccountId) -> Vec<Arc<Bucket>> {
+        let buckets = self.0.core.buckets.load();
+        buckets.values().filter(|entry| entry.bucket.owner == *owner).map(|entry| entry.bucket.clone()).collect()
+    }
+
+    /// All buckets by name.
+    #[must_use]
     pub fn buckets_all(&self) -> Vec<Arc<Bucket>> {
-        Vec::new()
+        self.0.core.buckets.load().values().map(|entry| entry.bucket.clone()).collect()
     }
+
+    /// Changes a bucket, but for its name, unless `change` refuses.
+    ///
+    /// # Errors
+    /// Inside: what `change` refused with. [`Error::NoSuchBucket`], [`Error::Full`], [`Error::Io`].
     pub async fn bucket_update<E: Send + 'static>(
         &self,
-        _name: &str,
-        _change: impl FnOnce(&mut Bucket) -> Result<(), E> + Send + 'static,
+        name: &str,
+        change: impl FnOnce(&mut Bucket) -> Result<(), E> + Send + 'static,
     ) -> Result<Result<Arc<Bucket>, E>> {
-        not_built()
+        let name = name.to_owned();
+        self.queue()?.try_write(move |tx| tx.bucket_update(&name, change)).await
     }
-    pub async fn bucket_delete(&self, _name: &str) -> Result<()> {
-        not_built()
+
+    /// Removes a bucket without versions and markers; its unfinished uploads go with it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::BucketNotEmpty`], [`Error::Full`], [`Error::Io`].
+    pub async fn bucket_delete(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.queue()?.write(move |tx| tx.bucket_delete(&name)).await
     }
-    pub fn stage(&self, _seal: Seal) -> Staging {
-        Staging { size: 0 }
+
+    /// Begins a body.
+    #[must_use]
+    pub fn stage(&self, seal: Seal) -> Staging {
+        Staging::new(self.0.core.clone(), seal)
     }
-    pub async fn put(&self, _put: Put) -> Result<Stored> {
-        not_built()
+
+    /// Makes a staged body an object. When this returns, it is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`] and [`Error::PreconditionFailed`] by its condition, [`Error::Locked`],
+    /// [`Error::Full`], [`Error::Io`].
+    pub async fn put(&self, put: Put) -> Result<Stored> {
+        let version = self.queue()?.write(move |tx| tx.put(put)).await?;
+        Ok(Stored { version: Arc::new(version) })
     }
-    pub async fn get(&self, _bucket: &str, _key: &str, _version: Option<&VersionId>) -> Result<Arc<Version>> {
-        not_built()
+
+    /// A version of an object, the current one without an id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`], [`Error::NoSuchVersion`], [`Error::DeleteMarker`], [`Error::Io`].
+    pub async fn get(&self, bucket: &str, key: &str, version: Option<&VersionId>) -> Result<Arc<Version>> {
+        let (key, version) = (key.to_owned(), version.cloned());
+        self.look(bucket, move |core, connection, number| {
+            Ok(Arc::new(row::object(connection, &core.pins, number, &key, version.as_ref())?.version))
+        })
+        .await
     }
-    pub fn read(&self, _version: &Version, range: Range<u64>, _key: Option<[u8; 32]>) -> Reader {
-        Reader { left: range.end - range.start }
+
+    /// A range of plain bytes of a body that [`Objects::get`] gave, cut off at its end. `key` is the customer's, if it is sealed with
+    /// one. Must be polled within a runtime of tokio.
+    #[must_use]
+    pub fn read(&self, version: &Version, range: Range<u64>, key: Option<[u8; 32]>) -> Reader {
+        Reader::new(self.0.core.clone(), version, range, key)
     }
-    pub async fn delete(&self, _delete: Delete) -> Result<Deleted> {
-        not_built()
+
+    /// Deletes an object or a version; if there is none, that is no error.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`] and [`Error::PreconditionFailed`] by its condition, [`Error::Locked`],
+    /// [`Error::Full`], [`Error::Io`].
+    pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
+        self.queue()?.write(move |tx| tx.delete(&delete.bucket, &delete)).await
     }
-    pub async fn delete_many(&self, _bucket: &str, _deletes: Vec<Delete>) -> Result<Vec<Result<Deleted>>> {
-        not_built()
+
+    /// Deletes many in one transaction. Their own names of the bucket are not looked at.
+    ///
+    /// # Errors
+    /// As [`Objects::delete`] for each; [`Error::NoSuchBucket`], [`Error::Full`], [`Error::Io`] for all.
+    pub async fn delete_many(&self, bucket: &str, deletes: Vec<Delete>) -> Result<Vec<Result<Deleted>>> {
+        let bucket = bucket.to_owned();
+        let all = self.queue()?.write(move |tx| {
+            tx.bucket(&bucket)?;
+            Ok(deletes.iter().map(|delete| tx.attempt(|tx| tx.delete(&bucket, delete))).collect())
+        });
+        all.await
     }
+
+    /// Changes a version's record, but for its parts, unless `change` refuses. Nothing else that it changes is kept.
+    ///
+    /// # Errors
+    /// Inside: what `change` refused with. As [`Objects::get`], and [`Error::Full`].
     pub async fn update<E: Send + 'static>(
         &self,
-        _bucket: &str,
-        _key: &str,
-        _version: Option<VersionId>,
-        _change: impl FnOnce(&mut Version) -> Result<(), E> + Send + 'static,
+        bucket: &str,
+        key: &str,
+        version: Option<VersionId>,
+        change: impl FnOnce(&mut Version) -> Result<(), E> + Send + 'static,
     ) -> Result<Result<Arc<Version>, E>> {
-        not_built()
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        let updated = self.queue()?.try_write(move |tx| tx.update(&bucket, &key, version.as_ref(), change)).await?;
+        Ok(updated.map(Arc::new))
     }
-    pub async fn list(&self, _q: List) -> Result<Listing> {
-        not_built()
+
+    /// Current objects by key.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Io`].
+    pub async fn list(&self, q: List) -> Result<Listing> {
+        let bucket = q.bucket.clone();
+        self.look(&bucket, move |_, connection, number| list::objects(connection, number, &q)).await
     }
-    pub async fn list_versions(&self, _q: ListVersions) -> Result<VersionListing> {
-        not_built()
+
+    /// Versions and delete markers by key, newest first.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Io`].
+    pub async fn list_versions(&self, q: ListVersions) -> Result<VersionListing> {
+        let bucket = q.bucket.clone();
+        self.look(&bucket, move |_, connection, number| list::versions(connection, number, &q)).await
     }
-    pub fn upload_id(&self, _now: Timestamp) -> UploadId {
-        UploadId::from("")
+
+    /// An id for a new upload. Ids sort by time.
+    #[must_use]
+    pub fn upload_id(&self, now: Timestamp) -> UploadId {
+        UploadId::from(format!("{:016x}{:016x}", now.0.max(0), self.0.core.random::<u64>()))
     }
-    pub async fn upload_create(&self, _upload: Upload) -> Result<()> {
-        not_built()
+
+    /// Begins an upload in parts.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Full`], [`Error::Io`].
+    pub async fn upload_create(&self, upload: Upload) -> Result<()> {
+        self.queue()?.write(move |tx| tx.upload_create(&upload)).await
     }
-    pub async fn upload(&self, _bucket: &str, _key: &str, _id: &UploadId) -> Result<Arc<Upload>> {
-        not_built()
+
+    /// An unfinished upload.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchUpload`], [`Error::Io`].
+    pub async fn upload(&self, bucket: &str, key: &str, id: &UploadId) -> Result<Arc<Upload>> {
+        let (key, id) = (key.to_owned(), id.clone());
+        self.look(bucket, move |_, connection, number| upload::find(connection, number, &key, &id).map(Arc::new)).await
     }
-    pub async fn part_put(&self, _part: PartPut) -> Result<Part> {
-        not_built()
+
+    /// Makes a staged body a part. When this returns, it is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchUpload`], [`Error::Full`], [`Error::Io`].
+    pub async fn part_put(&self, part: PartPut) -> Result<Part> {
+        self.queue()?.write(move |tx| tx.part_put(part)).await
     }
-    pub async fn parts(&self, _bucket: &str, _key: &str, _upload: &UploadId, _after: u32, _max: usize) -> Result<Parts> {
-        not_built()
+
+    /// At most `max` parts by number, from the one after `after`, and whether there are more.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchUpload`], [`Error::Io`].
+    pub async fn parts(&self, bucket: &str, key: &str, upload: &UploadId, after: u32, max: usize) -> Result<Parts> {
+        let (key, id) = (key.to_owned(), upload.clone());
+        self.look(bucket, move |_, connection, number| {
+            upload::find(connection, number, &key, &id)?;
+            upload::parts(connection, &id, after, max)
+        })
+        .await
     }
+
+    /// Makes parts an object, of the ETag and record that `finish` makes of them, unless it refuses. Parts that are not named go. If
+    /// the current version was made by this upload, answers it again.
+    ///
+    /// # Errors
+    /// Inside: what `finish` refused with. [`Error::InvalidPart`], [`Error::InvalidPartOrder`], [`Error::EntityTooSmall`],
+    /// [`Error::NoSuchUpload`], and as [`Objects::put`].
     pub async fn upload_complete<E: Send + 'static>(
         &self,
-        _complete: Complete,
-        _finish: impl FnOnce(&Upload, &[Part]) -> Result<(String, Record), E> + Send + 'static,
+        complete: Complete,
+        finish: impl FnOnce(&Upload, &[Part]) -> Result<(String, Record), E> + Send + 'static,
     ) -> Result<Result<Arc<Version>, E>> {
-        not_built()
+        let completed = self.queue()?.try_write(move |tx| tx.upload_complete(complete, finish)).await?;
+        Ok(completed.map(Arc::new))
     }
-    pub async fn upload_abort(&self, _bucket: &str, _key: &str, _upload: &UploadId) -> Result<()> {
-        not_built()
+
+    /// Drops an unfinished upload with its parts.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::NoSuchUpload`], [`Error::Full`], [`Error::Io`].
+    pub async fn upload_abort(&self, bucket: &str, key: &str, upload: &UploadId) -> Result<()> {
+        let (bucket, key, id) = (bucket.to_owned(), key.to_owned(), upload.clone());
+        self.queue()?.write(move |tx| tx.upload_abort(&bucket, &key, &id)).await
     }
-    pub async fn uploads(&self, _q: ListUploads) -> Result<UploadListing> {
-        not_built()
+
+    /// Unfinished uploads by key, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`], [`Error::Io`].
+    pub async fn uploads(&self, q: ListUploads) -> Result<UploadListing> {
+        let bucket = q.bucket.clone();
+        self.look(&bucket, move |_, connection, number| list::uploads(connection, number, &q)).await
     }
-    pub async fn scrub(&self, _pace: impl Fn(u64) -> Duration + Send + 'static) -> Result<Scrubbed> {
-        not_built()
+
+    /// Reads all bodies and compares their checksums. After each block, of so many bytes, it rests as long as `pace` says.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the index can't be read.
+    pub async fn scrub(&self, pace: impl Fn(u64) -> Duration + Send + 'static) -> Result<Scrubbed> {
+        let (core, readers) = (self.0.core.clone(), self.0.readers.clone());
+        let scrubbed = tokio::task::spawn_blocking(move || scrub::scrub(&core, &readers, pace));
+        scrubbed.await.map_err(|e| Error::Io(e.into()))?
     }
+
+    /// How much is kept, as of the last commit.
+    #[must_use]
     pub fn usage(&self) -> Usage {
-        Usage::default()
+        let core = &self.0.core;
+        let stat = nix::sys::statvfs::statvfs(core.files.dir());
+        Usage {
+            buckets: core.buckets.load().len() as u64,
+            versions: core.versions.load(Ordering::Relaxed),
+            bytes: core.bytes.load(Ordering::Relaxed),
+            free_bytes: stat.map_or(0, |s| s.blocks_available().saturating_mul(s.fragment_size())),
+        }
     }
 }

@@ -1,0 +1,180 @@
+//! The index: SQLite with a write-ahead log, synced at every commit, opened by one process at a time.
+
+use crate::core::Entry;
+use crate::error::{Error, Result};
+use anyhow::{Context as _, anyhow};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// `PilO`, in the header of the file.
+const APPLICATION_ID: i32 = 0x5069_6c4f;
+/// Bytes of a page: two bodies of 4 KiB don't fit into less.
+const PAGE_BYTES: u32 = 16 * 1024;
+/// How long a commit waits for a reader of the file that is not ours, such as a backup.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+/// Pages of the log (64 MiB) after which they are written back into the database.
+const CHECKPOINT_PAGES: u32 = 4096;
+/// KiB of pages that the writer keeps in memory.
+const WRITER_CACHE_KIB: i64 = 64 * 1024;
+/// KiB of pages that each reader keeps in memory.
+const READER_CACHE_KIB: i64 = 4 * 1024;
+/// Statements that each connection keeps prepared: more than there are.
+const STATEMENTS: usize = 64;
+/// Reading connections that are kept open.
+const READERS_IDLE_MAX: usize = 8;
+
+/// What brings an older index up to date, in order. `user_version` counts those that were applied. An entry never changes.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE bucket (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again
+        name TEXT NOT NULL UNIQUE,
+        document TEXT NOT NULL -- JSON
+    ) STRICT;
+    CREATE TABLE version (
+        bucket INTEGER NOT NULL,
+        key BLOB NOT NULL, -- UTF-8, which sorts right as bytes
+        age INTEGER NOT NULL, -- the negative of the place in the key's history: the newest comes first
+        id TEXT NOT NULL,
+        modified INTEGER NOT NULL, -- milliseconds since the Unix epoch
+        marker INTEGER NOT NULL,
+        size INTEGER NOT NULL, -- plain bytes
+        etag TEXT NOT NULL,
+        record TEXT NOT NULL, -- JSON
+        body TEXT NOT NULL, -- JSON; behind what listings read
+        PRIMARY KEY (bucket, key, age)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE inline (row INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE upload (
+        bucket INTEGER NOT NULL,
+        key BLOB NOT NULL,
+        id TEXT NOT NULL UNIQUE,
+        document TEXT NOT NULL, -- JSON
+        PRIMARY KEY (bucket, key, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE part (
+        upload TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        modified INTEGER NOT NULL,
+        etag TEXT NOT NULL,
+        checksums TEXT NOT NULL, -- JSON
+        piece TEXT NOT NULL, -- JSON
+        PRIMARY KEY (upload, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE arriving (file TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID; -- named above, but perhaps still in incoming/
+    CREATE TABLE garbage (file TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID; -- no longer named above, but perhaps still there
+    CREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO counter (name, value) VALUES ('versions', 0), ('bytes', 0);
+"];
+
+/// The writing connection and the lock. Dropping it closes the file.
+pub(crate) struct Database {
+    pub(crate) connection: Connection,
+    /// Held while the index is open; the last field, since fields are dropped in order.
+    _lock: File,
+}
+
+impl Database {
+    pub(crate) fn open(path: &Path, durable: bool) -> Result<Self> {
+        open(path, durable).with_context(|| format!("opening {}", path.display())).map_err(Error::from_any)
+    }
+
+    /// All buckets by name.
+    pub(crate) fn buckets(&self) -> Result<BTreeMap<String, Entry>> {
+        let mut select = self.connection.prepare("SELECT number, name, document FROM bucket")?;
+        let mut rows = select.query(())?;
+        let mut buckets = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let bucket = serde_json::from_str(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?;
+            buckets.insert(row.get(1)?, Entry { number: row.get(0)?, bucket: std::sync::Arc::new(bucket) });
+        }
+        Ok(buckets)
+    }
+
+    pub(crate) fn counter(&self, name: &str) -> Result<u64> {
+        let value: i64 = self.connection.query_row("SELECT value FROM counter WHERE name = ?1", [name], |row| row.get(0))?;
+        Ok(value.try_into().unwrap_or(0))
+    }
+
+    /// From here on the index is that of a process that was killed: closing it doesn't tidy up the write-ahead log.
+    pub(crate) fn abandon(&self) {
+        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::warn!(%error, "closing will write back the log");
+        }
+    }
+}
+
+fn open(path: &Path, durable: bool) -> anyhow::Result<Database> {
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.with_extension("lock"))?;
+    lock.try_lock().context("it is in use by another process")?;
+    // Made before SQLite makes it, so that only its owner may read it. The log takes its permissions from it.
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_WAIT)?;
+    let found: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    anyhow::ensure!(found == APPLICATION_ID || (found == 0 && tables == 0), "it is not ours (application id {found:#x})");
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", if durable { "full" } else { "off" })?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    migrate(&mut connection)?;
+    Ok(Database { connection, _lock: lock })
+}
+
+fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
+    let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = i32::try_from(MIGRATIONS.len())?;
+    anyhow::ensure!(found <= known, "it has version {found}, this program knows versions up to {known}: use the newer program");
+    for (number, sql) in (1_i32..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+        let tx = connection.transaction()?;
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", number)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+/// Reading connections, which see the last commit and wait for nobody.
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, idle: Mutex::default() }
+    }
+
+    /// Runs `look` over one state of the index. Blocks.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let idle = self.idle.lock().map_err(|_| Error::Io(anyhow!("a reader panicked")))?.pop();
+        let connection = idle.map_or_else(|| self.connect(), Ok)?;
+        let tx = connection.unchecked_transaction()?;
+        let seen = look(&tx);
+        tx.commit()?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < READERS_IDLE_MAX {
+            idle.push(connection);
+        }
+        seen
+    }
+
+    fn connect(&self) -> Result<Connection> {
+        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_WAIT)?;
+        connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(connection)
+    }
+}

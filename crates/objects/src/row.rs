@@ -1,0 +1,113 @@
+//! Versions as the index keeps them.
+
+use crate::body::{self, Body, Piece, StoredBody};
+use crate::error::{Error, Result};
+use crate::noun::{Version, VersionId};
+use crate::pins::{Pin, Pins};
+use crate::record::Record;
+use model::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use std::sync::Arc;
+
+/// What [`listed`] reads, in its order.
+pub(crate) const COLUMNS: &str = "key, age, id, modified, marker, size, etag, record";
+
+pub(crate) fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<VersionId> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
+}
+
+/// Keys were UTF-8 when they were written.
+pub(crate) fn key(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    let key = String::from_utf8(row.get_ref(column)?.as_blob()?.to_vec());
+    key.map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(e)))
+}
+
+/// A version without its body.
+pub(crate) fn listed(row: &Row<'_>, is_latest: bool) -> Result<Version> {
+    Ok(Version {
+        key: key(row, 0)?,
+        id: id(row, 2)?,
+        last_modified: Timestamp(row.get(3)?),
+        delete_marker: row.get(4)?,
+        is_latest,
+        size: row.get::<_, i64>(5)? as u64,
+        etag: row.get(6)?,
+        record: serde_json::from_str(row.get_ref(7)?.as_str().map_err(rusqlite::Error::from)?)?,
+        body: Body::default(),
+    })
+}
+
+/// A version with its body, and its age.
+pub(crate) struct Found {
+    pub(crate) version: Version,
+    pub(crate) age: i64,
+}
+
+/// Reads a version, marker or not; without an id the newest. What it is made of stays while it is held.
+pub(crate) fn find(connection: &Connection, pins: &Arc<Pins>, bucket: i64, key: &str, id: Option<&VersionId>) -> Result<Option<Found>> {
+    let _looking = pins.look();
+    let which = match id {
+        None => "",
+        Some(id) if id.is_null() => "AND id = 'null'",
+        Some(_) => "AND age = ?3 AND id = ?4",
+    };
+    let sql = format!("SELECT {COLUMNS}, body FROM version WHERE bucket = ?1 AND key = ?2 {which} ORDER BY age LIMIT 1");
+    let mut select = connection.prepare_cached(&sql)?;
+    let read = |row: &Row<'_>| Ok(whole(connection, pins, row));
+    let found = match id {
+        Some(id) if !id.is_null() => {
+            let age = id.sequence().map_or(0, |sequence| -sequence);
+            select.query_row(params![bucket, key.as_bytes(), age, id.as_str()], read)
+        }
+        _ => select.query_row(params![bucket, key.as_bytes()], read),
+    };
+    let Some(mut found) = found.optional()?.transpose()? else { return Ok(None) };
+    found.version.is_latest = id.is_none() || newest_age(connection, bucket, key)? == Some(found.age);
+    Ok(Some(found))
+}
+
+/// As [`find`], or why there is no object to read.
+pub(crate) fn object(connection: &Connection, pins: &Arc<Pins>, bucket: i64, key: &str, id: Option<&VersionId>) -> Result<Found> {
+    match find(connection, pins, bucket, key, id)? {
+        None => Err(if id.is_some() { Error::NoSuchVersion } else { Error::NoSuchKey }),
+        Some(found) if found.version.delete_marker => Err(Error::DeleteMarker { version: found.version.id, current: id.is_none() }),
+        Some(found) => Ok(found),
+    }
+}
+
+/// The age of a key's newest version.
+pub(crate) fn newest_age(connection: &Connection, bucket: i64, key: &str) -> Result<Option<i64>> {
+    let mut select = connection.prepare_cached("SELECT age FROM version WHERE bucket = ?1 AND key = ?2 ORDER BY age LIMIT 1")?;
+    Ok(select.query_row(params![bucket, key.as_bytes()], |r| r.get(0)).optional()?)
+}
+
+fn whole(connection: &Connection, pins: &Arc<Pins>, row: &Row<'_>) -> Result<Found> {
+    let mut version = listed(row, true)?;
+    let stored: StoredBody = serde_json::from_str(row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)?)?;
+    let StoredBody { mut pieces, upload, parts } = stored;
+    body::load_inline(connection, &mut pieces)?;
+    version.record.parts = parts;
+    version.body = Body { pin: pin(pins, &pieces), pieces, upload };
+    Ok(Found { version, age: row.get(1)? })
+}
+
+/// Keeps the files of these pieces.
+pub(crate) fn pin(pins: &Arc<Pins>, pieces: &[Piece]) -> Option<Arc<Pin>> {
+    pieces.iter().find_map(Piece::file).map(|first| pins.pin(first.clone()))
+}
+
+/// What a listing reads of a record: all but the parts, of which there may be thousands.
+pub(crate) fn record_json(record: &Record) -> Result<String> {
+    if record.parts.is_empty() {
+        return Ok(serde_json::to_string(record)?);
+    }
+    Ok(serde_json::to_string(&Record { parts: Vec::new(), ..record.clone() })?)
+}
+
+/// What a listing doesn't read.
+pub(crate) fn body_json(version: &Version) -> Result<String> {
+    let Body { pieces, upload, .. } = &version.body;
+    let stored = StoredBody { pieces: pieces.clone(), upload: upload.clone(), parts: version.record.parts.clone() };
+    Ok(serde_json::to_string(&stored)?)
+}

@@ -1,0 +1,219 @@
+//! What writes are made of: one transaction's view of the index, and what is to be done when it is committed.
+
+use crate::body::{self, Body, FileId, Piece, Place, StoredBody};
+use crate::core::{Buckets, Core, Entry};
+use crate::error::{Error, Result};
+use crate::files::Loose;
+use crate::noun::{Version, VersionId};
+use crate::request::{Condition, EtagMatch};
+use crate::row;
+use crate::stage::Staged;
+use model::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// What is to be done once a write is committed.
+pub(crate) struct Effects {
+    pub(crate) buckets: Buckets,
+    /// Files that the index names now.
+    pub(crate) arrived: Vec<Loose>,
+    /// Files that it no longer names, body by body.
+    pub(crate) doomed: Vec<Vec<FileId>>,
+    /// More versions than before.
+    pub(crate) versions: i64,
+    /// More plain bytes in versions than before.
+    pub(crate) bytes: i64,
+}
+
+impl Effects {
+    pub(crate) fn new(buckets: Buckets) -> Self {
+        Self { buckets, arrived: Vec::new(), doomed: Vec::new(), versions: 0, bytes: 0 }
+    }
+
+    pub(crate) fn add(&mut self, more: Self) {
+        self.buckets = more.buckets;
+        self.arrived.extend(more.arrived);
+        self.doomed.extend(more.doomed);
+        self.versions += more.versions;
+        self.bytes += more.bytes;
+    }
+}
+
+/// What is judged of a version before it is overwritten.
+pub(crate) struct Head {
+    pub(crate) age: i64,
+    pub(crate) id: VersionId,
+    pub(crate) marker: bool,
+    pub(crate) etag: String,
+}
+
+pub(crate) struct Tx<'c> {
+    pub(crate) connection: &'c Connection,
+    pub(crate) core: &'c Core,
+    pub(crate) effects: Effects,
+}
+
+impl Tx<'_> {
+    pub(crate) fn bucket(&self, name: &str) -> Result<Entry> {
+        self.effects.buckets.get(name).cloned().ok_or(Error::NoSuchBucket)
+    }
+
+    /// The newest version of a key, marker or not.
+    pub(crate) fn newest(&self, bucket: i64, key: &str) -> Result<Option<Head>> {
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT age, id, marker, etag FROM version WHERE bucket = ?1 AND key = ?2 ORDER BY age LIMIT 1")?;
+        Ok(select.query_row(params![bucket, key.as_bytes()], head).optional()?)
+    }
+
+    /// The version `null` of a key, marker or not. Looks through the key's versions.
+    pub(crate) fn null(&self, bucket: i64, key: &str) -> Result<Option<Head>> {
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT age, id, marker, etag FROM version WHERE bucket = ?1 AND key = ?2 AND id = 'null' LIMIT 1")?;
+        Ok(select.query_row(params![bucket, key.as_bytes()], head).optional()?)
+    }
+
+    /// The version of this id, marker or not.
+    pub(crate) fn named(&self, bucket: i64, key: &str, id: &VersionId) -> Result<Option<Head>> {
+        let Some(sequence) = id.sequence().filter(|_| !id.is_null()) else { return self.null(bucket, key) };
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT age, id, marker, etag FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3 AND id = ?4")?;
+        Ok(select.query_row(params![bucket, key.as_bytes(), -sequence, id.as_str()], head).optional()?)
+    }
+
+    /// Writes a version in front of the newest one; gives it its age, and its id unless that is to be `null`.
+    pub(crate) fn insert(&mut self, bucket: i64, newest: Option<i64>, now: Timestamp, version: &mut Version) -> Result<()> {
+        // Microseconds leave room for those written within one millisecond; a clock that goes back doesn't reorder.
+        let sequence = now.0.saturating_mul(1000).max(1).max(newest.map_or(0, |age| 1 - age));
+        if !version.id.is_null() {
+            version.id = VersionId::new(sequence, self.core.random());
+        }
+        let record = row::record_json(&version.record)?;
+        self.insert_pieces(&mut version.body.pieces)?;
+        let body = row::body_json(version)?;
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO version (bucket, key, age, id, modified, marker, size, etag, record, body) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+        )?;
+        let (key, id, size) = (version.key.as_bytes(), version.id.as_str(), version.size as i64);
+        insert.execute(params![
+            bucket,
+            key,
+            -sequence,
+            id,
+            version.last_modified.0,
+            version.delete_marker,
+            size,
+            version.etag,
+            record,
+            body
+        ])?;
+        version.body.pin = row::pin(&self.core.pins, &version.body.pieces);
+        self.effects.versions += 1;
+        self.effects.bytes += size;
+        Ok(())
+    }
+
+    /// Writes those bodies into the index that are not in it yet.
+    pub(crate) fn insert_pieces(&self, pieces: &mut [Piece]) -> Result<()> {
+        for piece in pieces {
+            if let Place::Inline { row: row @ 0, bytes } = &mut piece.place {
+                self.connection.prepare_cached("INSERT INTO inline (bytes) VALUES (?1)")?.execute([&bytes[..]])?;
+                *row = self.connection.last_insert_rowid();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a staged body over.
+    pub(crate) fn arrive(&mut self, staged: Staged) -> Result<Piece> {
+        if let Some(loose) = staged.loose {
+            self.connection.prepare_cached("INSERT INTO arriving (file) VALUES (?1)")?.execute([loose.id.as_str()])?;
+            self.effects.arrived.push(loose);
+        }
+        Ok(staged.piece)
+    }
+
+    /// Removes a version with its body, unless it is locked.
+    pub(crate) fn remove(&mut self, bucket: i64, key: &str, age: i64, now: Timestamp, bypass_governance: bool) -> Result<()> {
+        let mut delete = self
+            .connection
+            .prepare_cached("DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3 RETURNING size, record, body")?;
+        let gone = delete.query_row(params![bucket, key.as_bytes(), age], |r| {
+            Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?))
+        })?;
+        let record: crate::record::Record = serde_json::from_str(&gone.1)?;
+        if record.lock.holds(now, bypass_governance) {
+            // The caller's savepoint brings it back.
+            return Err(Error::Locked);
+        }
+        let stored: StoredBody = serde_json::from_str(&gone.2)?;
+        self.effects.versions -= 1;
+        self.effects.bytes -= gone.0;
+        self.discard(&stored.pieces)
+    }
+
+    /// Gives up the bodies of these pieces, which were one.
+    pub(crate) fn discard(&mut self, pieces: &[Piece]) -> Result<()> {
+        let files = body::files(pieces);
+        for file in &files {
+            self.connection.prepare_cached("INSERT INTO garbage (file) VALUES (?1)")?.execute([file.as_str()])?;
+        }
+        if !files.is_empty() {
+            self.effects.doomed.push(files);
+        }
+        for piece in pieces {
+            if let Place::Inline { row, .. } = piece.place {
+                self.connection.prepare_cached("DELETE FROM inline WHERE row = ?1")?.execute([row])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `work`; what it did is undone if it fails.
+    pub(crate) fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.connection.prepare_cached("SAVEPOINT attempt")?.execute(())?;
+        let (doomed, versions, bytes) = (self.effects.doomed.len(), self.effects.versions, self.effects.bytes);
+        let done = work(self);
+        if done.is_err() {
+            self.effects.doomed.truncate(doomed);
+            (self.effects.versions, self.effects.bytes) = (versions, bytes);
+            self.connection.prepare_cached("ROLLBACK TO attempt")?.execute(())?;
+        }
+        self.connection.prepare_cached("RELEASE attempt")?.execute(())?;
+        done
+    }
+
+    /// A version to be written.
+    pub(crate) fn draft(entry: &Entry, key: String, now: Timestamp, record: crate::record::Record) -> Version {
+        let keeps = entry.bucket.versioning == crate::noun::Versioning::Enabled;
+        let id = if keeps { VersionId::new(0, 0) } else { VersionId::null() };
+        let body = Body::default();
+        Version { key, id, last_modified: now, delete_marker: false, is_latest: true, size: 0, etag: String::new(), record, body }
+    }
+}
+
+fn head(row: &rusqlite::Row<'_>) -> rusqlite::Result<Head> {
+    Ok(Head { age: row.get(0)?, id: row::id(row, 1)?, marker: row.get(2)?, etag: row.get(3)? })
+}
+
+/// Whether a write may be done over what is there.
+pub(crate) fn judge(condition: &Condition, newest: Option<&Head>) -> Result<()> {
+    let current = newest.filter(|head| !head.marker);
+    if let Some(wanted) = &condition.if_match {
+        judge_match(wanted, current)?;
+    }
+    match (&condition.if_none_match, current) {
+        (Some(unwanted), Some(head)) if unwanted.matches(&head.etag) => Err(Error::PreconditionFailed),
+        _ => Ok(()),
+    }
+}
+
+/// Whether what is there is what is wanted.
+pub(crate) fn judge_match(wanted: &EtagMatch, found: Option<&Head>) -> Result<()> {
+    match found {
+        None => Err(Error::NoSuchKey),
+        Some(head) if wanted.matches(&head.etag) => Ok(()),
+        Some(_) => Err(Error::PreconditionFailed),
+    }
+}
