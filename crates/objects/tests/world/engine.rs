@@ -111,7 +111,7 @@ impl World {
         }
         *self.faults.point.lock().unwrap() = None;
         self.reopen();
-        assert_eq!(self.see(true).await.as_ref(), Some(&self.model));
+        assert_eq!(self.see(true, &self.model).await.as_ref(), Some(&self.model));
         let scrubbed = self.engine().scrub(|_| std::time::Duration::ZERO).await.unwrap();
         assert_eq!(scrubbed.bad, []);
         let versions = self.model.buckets.values().flat_map(|b| b.keys.values().flatten());
@@ -127,20 +127,22 @@ impl World {
         answer.inspect_err(|error| assert!(self.crashed(), "{error:?}")).ok()
     }
 
-    /// Everything that can be seen, with bodies or with those of the model in their place. Nothing if the process has died.
-    pub(crate) async fn see(&self, bodies: bool) -> Option<Model> {
+    /// Everything that can be seen, with bodies or with those that are wanted in their place. Nothing if the process has died.
+    pub(crate) async fn see(&self, bodies: bool, wanted: &Model) -> Option<Model> {
         let engine = self.engine();
         let mut seen = Model { now: self.model.now, ..Model::default() };
         for bucket in engine.buckets_all() {
             let mut all = Bucket { versioning: bucket.versioning, ..Bucket::default() };
             let q = ListVersions { bucket: bucket.name.clone(), max: 1000, ..ListVersions::default() };
             for listed in self.living(engine.list_versions(q).await)?.versions {
-                let known = self.model.buckets.get(&bucket.name).and_then(|b| b.keys.get(&listed.key));
-                let known = known.and_then(|all| all.iter().find(|v| v.id.as_ref() == Some(&listed.id)));
-                let mut version = Version::of(&listed.etag, known.map(|v| v.body.clone()).unwrap_or_default());
+                let known = wanted.buckets.get(&bucket.name).and_then(|b| b.keys.get(&listed.key));
+                let exact = |all: &'_ Vec<Version>| all.iter().find(|v| v.id.as_ref() == Some(&listed.id)).cloned();
+                let known = known.and_then(|all| exact(all).or_else(|| all.iter().find(|v| v.id.is_none()).cloned()));
+                let known = known.filter(|_| !listed.delete_marker);
+                let mut version = Version::of(&listed.etag, known.as_ref().map(|v| v.body.clone()).unwrap_or_default());
                 version.marker = listed.delete_marker;
                 (version.tags, version.lock) = (listed.record.tags.clone(), listed.record.lock);
-                version.upload = known.and_then(|v| v.upload.clone());
+                version.upload = known.as_ref().and_then(|v| v.upload.clone());
                 version.customer = listed.record.encryption.is_some();
                 if bodies && !version.marker {
                     let got = self.living(engine.get(&bucket.name, &listed.key, Some(&listed.id)).await)?;
@@ -155,11 +157,14 @@ impl World {
             }
             let q = ListUploads { bucket: bucket.name.clone(), max: 1000, ..ListUploads::default() };
             for listed in self.living(engine.uploads(q).await)?.uploads {
-                let known = self.model.buckets.get(&bucket.name).and_then(|b| b.uploads.get(&(listed.key.clone(), listed.id.clone())));
                 let mut upload = Upload { customer: listed.record.encryption.is_some(), ..Upload::default() };
                 for part in self.living(engine.parts(&bucket.name, &listed.key, &listed.id, 0, 1000).await)?.0 {
                     // A part's bytes are seen once its upload is complete.
-                    let body = known.and_then(|u| u.parts.get(&part.number)).map(|(_, b)| b.clone()).unwrap_or(vec![0; part.size as usize]);
+                    let of = |model: &Model| {
+                        let upload = model.buckets.get(&bucket.name)?.uploads.get(&(listed.key.clone(), listed.id.clone()))?;
+                        upload.parts.get(&part.number).filter(|(etag, _)| *etag == part.etag).map(|(_, body)| body.clone())
+                    };
+                    let body = of(wanted).or_else(|| of(&self.model)).unwrap();
                     assert_eq!(part.size, body.len() as u64);
                     upload.parts.insert(part.number, (part.etag, body));
                 }

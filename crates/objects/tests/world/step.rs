@@ -89,7 +89,7 @@ impl World {
         } else {
             assert_eq!(got, wanted);
         }
-        if let Some(seen) = self.see(full).await
+        if let Some(seen) = self.see(full, &after).await
             && !self.crashed()
         {
             after.learn(&seen);
@@ -98,13 +98,13 @@ impl World {
             return;
         }
         self.reopen();
-        let seen = self.see(true).await.unwrap();
+        let seen = self.see(true, &after).await.unwrap();
         after.learn(&seen);
         if got == Err("Io") && seen == self.model {
             return;
         }
         self.model = after;
-        assert_eq!(self.see(true).await.as_ref(), Some(&self.model));
+        assert_eq!(self.see(true, &self.model).await.as_ref(), Some(&self.model));
     }
 }
 
@@ -182,7 +182,7 @@ pub(crate) async fn step(w: &mut World) {
         95..99 => list_versions(w).await,
         _ => {
             w.reopen();
-            assert_eq!(w.see(true).await.as_ref(), Some(&w.model));
+            assert_eq!(w.see(true, &w.model).await.as_ref(), Some(&w.model));
         }
     }
 }
