@@ -23,11 +23,11 @@ const CHECKPOINT_PAGES: u32 = 4096;
 /// KiB of pages that the writer keeps in memory.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 /// KiB of pages that each reader keeps in memory.
-const READER_CACHE_KIB: i64 = 4 * 1024;
+const READER_CACHE_KIB: i64 = 2 * 1024;
 /// Statements that each connection keeps prepared: more than there are.
 const STATEMENTS: usize = 64;
 /// Reading connections that are kept open.
-const READERS_IDLE_MAX: usize = 8;
+const READERS_IDLE_MAX: usize = 32;
 
 /// What brings an older index up to date, in order. `user_version` counts those that were applied. An entry never changes.
 const MIGRATIONS: &[&str] = &["
@@ -126,9 +126,16 @@ fn open(path: &Path, durable: bool) -> anyhow::Result<Database> {
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    prepare_once(&connection)?;
     migrate(&mut connection)?;
     Ok(Database { connection, _lock: lock })
+}
+
+/// Keeps statements prepared, whatever is bound to them.
+fn prepare_once(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
@@ -174,7 +181,7 @@ impl Readers {
         let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY_WAIT)?;
         connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        prepare_once(&connection)?;
         Ok(connection)
     }
 }

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Bytes of the file system that bodies leave free, so that the index can still be written: above all to delete.
+pub const RESERVE_BYTES: u64 = 32 << 20;
+
 /// The bodies' files, and whether this process still lives.
 pub(crate) struct Files {
     dir: PathBuf,
@@ -68,6 +71,17 @@ impl Files {
 
     fn home(&self, id: &FileId) -> PathBuf {
         self.home_dir(id).join(id.as_str())
+    }
+
+    /// Free bytes of the file system.
+    pub(crate) fn free_bytes(&self) -> Result<u64> {
+        let stat = nix::sys::statvfs::statvfs(&self.dir).map_err(io::Error::from)?;
+        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    }
+
+    /// [`Error::Full`] if there is no room for more bodies.
+    pub(crate) fn room(&self) -> Result<()> {
+        if self.free_bytes()? < RESERVE_BYTES { Err(Error::Full) } else { Ok(()) }
     }
 
     /// A new file in `incoming/`.

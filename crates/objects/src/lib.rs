@@ -14,6 +14,7 @@ mod list;
 mod noun;
 mod object;
 mod objects;
+mod operations;
 mod pins;
 mod reader;
 mod record;
@@ -28,6 +29,7 @@ mod upload;
 mod writer;
 
 pub use error::{Error, Result};
+pub use files::RESERVE_BYTES;
 pub use noun::{Bucket, Malformed, Ownership, Part, PublicAccessBlock, Upload, UploadId, Version, VersionId, Versioning};
 pub use objects::{INLINE_MAX, Objects, Options};
 pub use reader::Reader;

@@ -43,6 +43,15 @@ impl Tx<'_> {
         self.insert(bucket, newest.map(|head| head.age), now, version)
     }
 
+    /// One of many deletions. What is refused was refused before anything was written; any other error is that of all. No savepoint
+    /// for each: inside another one they take time that grows with the square of their number.
+    pub(crate) fn delete_one(&mut self, bucket: &str, delete: &Delete) -> Result<Result<Deleted>> {
+        match self.delete(bucket, delete) {
+            Err(error @ (Error::Full | Error::Io(_))) => Err(error),
+            done => Ok(done),
+        }
+    }
+
     pub(crate) fn delete(&mut self, bucket: &str, delete: &Delete) -> Result<Deleted> {
         let entry = self.bucket(bucket)?;
         if let Some(id) = &delete.version {
@@ -86,7 +95,7 @@ impl Tx<'_> {
         change: impl FnOnce(&mut Version) -> Result<(), E>,
     ) -> Result<Result<Version, E>> {
         let number = self.bucket(bucket)?.number;
-        let found = row::object(self.connection, &self.core.pins, number, key, id)?;
+        let found = row::object(self.connection, self.core, number, key, id)?;
         let (mut version, mut changed) = (found.version.clone(), found.version);
         if let Err(refusal) = change(&mut changed) {
             return Ok(Err(refusal));

@@ -1,6 +1,7 @@
 //! Versions as the index keeps them.
 
 use crate::body::{self, Body, Piece, StoredBody};
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::noun::{Version, VersionId};
 use crate::pins::{Pin, Pins};
@@ -45,8 +46,8 @@ pub(crate) struct Found {
 }
 
 /// Reads a version, marker or not; without an id the newest. What it is made of stays while it is held.
-pub(crate) fn find(connection: &Connection, pins: &Arc<Pins>, bucket: i64, key: &str, id: Option<&VersionId>) -> Result<Option<Found>> {
-    let _looking = pins.look();
+pub(crate) fn find(connection: &Connection, core: &Core, bucket: i64, key: &str, id: Option<&VersionId>) -> Result<Option<Found>> {
+    let _looking = core.pins.look();
     let which = match id {
         None => "",
         Some(id) if id.is_null() => "AND id = 'null'",
@@ -54,7 +55,7 @@ pub(crate) fn find(connection: &Connection, pins: &Arc<Pins>, bucket: i64, key: 
     };
     let sql = format!("SELECT {COLUMNS}, body FROM version WHERE bucket = ?1 AND key = ?2 {which} ORDER BY age LIMIT 1");
     let mut select = connection.prepare_cached(&sql)?;
-    let read = |row: &Row<'_>| Ok(whole(connection, pins, row));
+    let read = |row: &Row<'_>| Ok(whole(connection, core, row));
     let found = match id {
         Some(id) if !id.is_null() => {
             let age = id.sequence().map_or(0, |sequence| -sequence);
@@ -68,8 +69,8 @@ pub(crate) fn find(connection: &Connection, pins: &Arc<Pins>, bucket: i64, key: 
 }
 
 /// As [`find`], or why there is no object to read.
-pub(crate) fn object(connection: &Connection, pins: &Arc<Pins>, bucket: i64, key: &str, id: Option<&VersionId>) -> Result<Found> {
-    match find(connection, pins, bucket, key, id)? {
+pub(crate) fn object(connection: &Connection, core: &Core, bucket: i64, key: &str, id: Option<&VersionId>) -> Result<Found> {
+    match find(connection, core, bucket, key, id)? {
         None => Err(if id.is_some() { Error::NoSuchVersion } else { Error::NoSuchKey }),
         Some(found) if found.version.delete_marker => Err(Error::DeleteMarker { version: found.version.id, current: id.is_none() }),
         Some(found) => Ok(found),
@@ -82,13 +83,14 @@ pub(crate) fn newest_age(connection: &Connection, bucket: i64, key: &str) -> Res
     Ok(select.query_row(params![bucket, key.as_bytes()], |r| r.get(0)).optional()?)
 }
 
-fn whole(connection: &Connection, pins: &Arc<Pins>, row: &Row<'_>) -> Result<Found> {
+fn whole(connection: &Connection, core: &Core, row: &Row<'_>) -> Result<Found> {
     let mut version = listed(row, true)?;
     let stored: StoredBody = serde_json::from_str(row.get_ref(8)?.as_str().map_err(rusqlite::Error::from)?)?;
     let StoredBody { mut pieces, upload, parts } = stored;
     body::load_inline(connection, &mut pieces)?;
     version.record.parts = parts;
-    version.body = Body { pin: pin(pins, &pieces), pieces, upload };
+    core.files.hit("objects.pin.before")?;
+    version.body = Body { pin: pin(&core.pins, &pieces), pieces, upload };
     Ok(Found { version, age: row.get(1)? })
 }
 

@@ -126,6 +126,7 @@ impl Writing {
     }
 
     fn chunk(&mut self, plain: &[u8]) -> Result<()> {
+        self.loose.files.room()?;
         let stored = match &self.cipher {
             Some((cipher, _)) => {
                 self.sealed.clear();
@@ -163,6 +164,7 @@ impl Staged {
     }
 
     fn inline(core: &Core, seal: &Seal, plain: Vec<u8>) -> Result<Self> {
+        core.files.room()?;
         let size = plain.len() as u64;
         let (stored, key) = match core.draw(seal)? {
             Some((cipher, wrapped)) => {

@@ -134,22 +134,21 @@ impl Tx<'_> {
         Ok(staged.piece)
     }
 
-    /// Removes a version with its body, unless it is locked.
+    /// Removes a version with its body, unless it is locked: that is found out before anything is written.
     pub(crate) fn remove(&mut self, bucket: i64, key: &str, age: i64, now: Timestamp, bypass_governance: bool) -> Result<()> {
-        let mut delete = self
-            .connection
-            .prepare_cached("DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3 RETURNING size, record, body")?;
-        let gone = delete.query_row(params![bucket, key.as_bytes(), age], |r| {
-            Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?))
-        })?;
-        let record: crate::record::Record = serde_json::from_str(&gone.1)?;
+        let mut select =
+            self.connection.prepare_cached("SELECT size, record, body FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3")?;
+        let read = |r: &rusqlite::Row<'_>| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?));
+        let (size, record, body) = select.query_row(params![bucket, key.as_bytes(), age], read)?;
+        let record: crate::record::Record = serde_json::from_str(&record)?;
         if record.lock.holds(now, bypass_governance) {
-            // The caller's savepoint brings it back.
             return Err(Error::Locked);
         }
-        let stored: StoredBody = serde_json::from_str(&gone.2)?;
+        let stored: StoredBody = serde_json::from_str(&body)?;
+        let mut delete = self.connection.prepare_cached("DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3")?;
+        delete.execute(params![bucket, key.as_bytes(), age])?;
         self.effects.versions -= 1;
-        self.effects.bytes -= gone.0;
+        self.effects.bytes -= size;
         self.discard(&stored.pieces)
     }
 
@@ -168,20 +167,6 @@ impl Tx<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Runs `work`; what it did is undone if it fails.
-    pub(crate) fn attempt<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.connection.prepare_cached("SAVEPOINT attempt")?.execute(())?;
-        let (doomed, versions, bytes) = (self.effects.doomed.len(), self.effects.versions, self.effects.bytes);
-        let done = work(self);
-        if done.is_err() {
-            self.effects.doomed.truncate(doomed);
-            (self.effects.versions, self.effects.bytes) = (versions, bytes);
-            self.connection.prepare_cached("ROLLBACK TO attempt")?.execute(())?;
-        }
-        self.connection.prepare_cached("RELEASE attempt")?.execute(())?;
-        done
     }
 
     /// A version to be written.

@@ -74,7 +74,7 @@ impl Tx<'_> {
 
     /// What this upload has been made into, for a client that asks again.
     fn completed(&self, bucket: i64, complete: &Complete) -> Result<Version> {
-        let found = row::find(self.connection, &self.core.pins, bucket, &complete.key, None)?;
+        let found = row::find(self.connection, self.core, bucket, &complete.key, None)?;
         let version = found.map(|found| found.version).filter(|version| version.body.upload.as_ref() == Some(&complete.upload));
         version.ok_or(Error::NoSuchUpload)
     }

@@ -184,7 +184,9 @@ impl Writer {
             tracing::error!("a write panicked and was undone");
         }
         if job.failed() && connection.is_autocommit() {
-            return Err(if matches!(self.full(), Some(true)) { Error::Full } else { Error::Io(anyhow!("the index failed")) });
+            // SQLite undoes all when it runs out of room.
+            let full = self.core.files.room().is_err();
+            return Err(if full { Error::Full } else { Error::Io(anyhow!("the index failed")) });
         }
         if matches!(stands, Ok(true)) {
             effects.add(tx.effects);
@@ -193,12 +195,6 @@ impl Writer {
         }
         connection.prepare_cached("RELEASE job")?.execute(())?;
         Ok(())
-    }
-
-    /// Whether the file system has no room for another batch.
-    fn full(&self) -> Option<bool> {
-        let stat = nix::sys::statvfs::statvfs(self.core.files.dir()).ok()?;
-        Some(stat.blocks_available() == 0)
     }
 
     /// Commits, moves files, publishes.

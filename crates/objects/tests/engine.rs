@@ -1,0 +1,417 @@
+//! What the seeds of `world` don't reach: long bodies, many clients, damage, full disks.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use futures_util::StreamExt as _;
+use model::fault::{Crash, Faults, NoFaults};
+use model::time::Timestamp;
+use objects::{
+    Acl, Bucket, Condition, Delete, Error, EtagMatch, List, ListUploads, ListVersions, MasterKey, Objects, PartPut, Put, Record, Seal,
+    Staged, Stored, Upload, Version, Versioning,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+const CUSTOMER: [u8; 32] = [4; 32];
+
+fn owner() -> model::scope::AccountId {
+    "111111111111".parse().unwrap()
+}
+
+fn open(dir: &Path) -> objects::Result<Objects> {
+    Objects::open(dir, MasterKey::new([1; 32]), Arc::new(NoFaults))
+}
+
+async fn with_bucket(dir: &Path) -> Objects {
+    let engine = open(dir).unwrap();
+    let bucket = Bucket {
+        name: "b".into(),
+        owner: owner(),
+        region: "us-east-1".into(),
+        created: Timestamp(1),
+        versioning: Versioning::Off,
+        object_lock: false,
+        acl: Acl::default(),
+        ownership: None,
+        policy: None,
+        public_access_block: None,
+        tags: Default::default(),
+        documents: Default::default(),
+    };
+    engine.bucket_create(bucket).await.unwrap();
+    engine
+}
+
+async fn stage(engine: &Objects, body: &[u8], seal: Seal) -> objects::Result<Staged> {
+    let mut staging = engine.stage(seal);
+    for bytes in body.chunks(100_000) {
+        staging.write(bytes.to_vec().into()).await?;
+    }
+    staging.finish().await
+}
+
+async fn put(engine: &Objects, key: &str, body: &[u8], seal: Seal, condition: Condition) -> objects::Result<Stored> {
+    let staged = stage(engine, body, seal).await?;
+    let (key, record) = (key.into(), Record::new(owner()));
+    engine.put(Put { bucket: "b".into(), key, staged, etag: "e".into(), record, condition, now: Timestamp(5) }).await
+}
+
+async fn read(engine: &Objects, version: &Version, range: std::ops::Range<u64>, key: Option<[u8; 32]>) -> objects::Result<Vec<u8>> {
+    let mut reader = engine.read(version, range, key);
+    let mut body = Vec::new();
+    while let Some(bytes) = reader.next().await {
+        body.extend_from_slice(&bytes?);
+    }
+    Ok(body)
+}
+
+fn delete(key: &str) -> Delete {
+    Delete { bucket: "b".into(), key: key.into(), version: None, if_match: None, bypass_governance: false, now: Timestamp(6) }
+}
+
+fn body(size: usize) -> Vec<u8> {
+    (0..size).map(|i| (i * 31 % 251) as u8).collect()
+}
+
+/// The only file of a body.
+fn the_file(dir: &Path) -> PathBuf {
+    let folders = std::fs::read_dir(dir.join("files")).unwrap();
+    let mut files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let file = files.next().unwrap().unwrap().path();
+    assert!(files.next().is_none());
+    file
+}
+
+#[tokio::test]
+async fn long_bodies_and_their_ranges() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    for seal in [Seal::None, Seal::Engine, Seal::Customer(CUSTOMER)] {
+        for size in [0, 1, 16 * 1024, 16 * 1024 + 1, 64 * 1024, (1 << 20) + 1] {
+            let body = body(size);
+            let stored = put(&engine, "k", &body, seal.clone(), Condition::default()).await.unwrap();
+            assert_eq!(stored.version.size, size as u64);
+            let version = engine.get("b", "k", None).await.unwrap();
+            let end = size as u64;
+            for range in
+                [0..end, 0..end / 2, end / 3..end, end / 2..end / 2 + 1, 65_535..65_537, 524_287..1_048_577, end..end + 9, 5..u64::MAX]
+            {
+                let wanted = &body[(range.start as usize).min(size)..(range.end.min(end) as usize).max((range.start as usize).min(size))];
+                assert!(read(&engine, &version, range.clone(), Some(CUSTOMER)).await.unwrap() == wanted, "{seal:?} {size} {range:?}");
+            }
+            if matches!(seal, Seal::Customer(_)) && size > 0 {
+                for key in [None, Some([5; 32])] {
+                    assert!(matches!(read(&engine, &version, 0..1, key).await, Err(Error::WrongKey)));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn sealed_bytes_are_not_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let secret = b"a secret that is long enough to be looked for".repeat(2);
+    put(&engine, "short", &secret, Seal::Engine, Condition::default()).await.unwrap();
+    put(&engine, "long", &secret.repeat(1000), Seal::Customer(CUSTOMER), Condition::default()).await.unwrap();
+    drop(engine);
+    for file in [dir.path().join("index.db"), the_file(dir.path())] {
+        let bytes = std::fs::read(file).unwrap();
+        assert!(!bytes.windows(20).any(|window| window == &secret[..20] || window == CUSTOMER));
+    }
+}
+
+#[tokio::test]
+async fn of_many_who_create_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let tries = (0..32_u8).map(|i| {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            let condition = Condition { if_match: None, if_none_match: Some(EtagMatch::Any) };
+            put(&engine, "k", &[i; 20_000], Seal::None, condition).await.map(|_| i)
+        })
+    });
+    let (mut won, mut lost) = (Vec::new(), 0);
+    for one in tries.collect::<Vec<_>>() {
+        match one.await.unwrap() {
+            Ok(i) => won.push(i),
+            Err(error) => {
+                assert!(matches!(error, Error::PreconditionFailed));
+                lost += 1;
+            }
+        }
+    }
+    assert_eq!((won.len(), lost), (1, 31));
+    let version = engine.get("b", "k", None).await.unwrap();
+    assert_eq!(read(&engine, &version, 0..9, None).await.unwrap(), [won[0]; 9]);
+    the_file(dir.path());
+}
+
+#[tokio::test]
+async fn what_is_dropped_on_its_way_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let incoming = || std::fs::read_dir(dir.path().join("incoming")).unwrap().count();
+    drop(stage(&engine, &body(2_000_000), Seal::None).await.unwrap());
+    assert_eq!(incoming(), 0);
+    let mut staging = engine.stage(Seal::None);
+    staging.write(body(3_000_000).into()).await.unwrap();
+    drop(staging);
+    // The last piece was with a thread: its file goes when it is written.
+    for _ in 0..1000 {
+        if incoming() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("a file stays in incoming/");
+}
+
+#[tokio::test]
+async fn damage_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    for (key, size) in [("short", 100), ("long", 2_000_000)] {
+        put(&engine, key, &body(size), Seal::None, Condition::default()).await.unwrap();
+    }
+    let whole = engine.scrub(|_| Duration::ZERO).await.unwrap();
+    assert_eq!((whole.read, whole.bad), (2_000_100, vec![]));
+
+    let file = the_file(dir.path());
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[1_500_000] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let version = engine.get("b", "long", None).await.unwrap();
+    let mut reader = engine.read(&version, 0..version.size, None);
+    let (mut given, mut failed) = (0, false);
+    while let Some(bytes) = reader.next().await {
+        bytes.map_or_else(|_| failed = true, |b| given += b.len());
+    }
+    assert!(failed && given < 2_000_000, "a reader sees that the body is not whole");
+    let bad = engine.scrub(|_| Duration::ZERO).await.unwrap().bad;
+    assert_eq!(bad.iter().map(|b| (b.key.as_str(), b.why.as_str())).collect::<Vec<_>>(), [("long", "it is not what was written")]);
+    std::fs::remove_file(&file).unwrap();
+    let bad = engine.scrub(|_| Duration::ZERO).await.unwrap().bad;
+    assert!(bad[0].why.contains("is missing"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn listed_versions_may_go_between_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    put(&engine, "a", b"1", Seal::None, Condition::default()).await.unwrap();
+    let enable = |b: &mut Bucket| {
+        b.versioning = Versioning::Enabled;
+        Ok::<(), ()>(())
+    };
+    engine.bucket_update("b", enable).await.unwrap().unwrap();
+    for key in ["a", "a", "b", "a", "b"] {
+        put(&engine, key, b"2", Seal::None, Condition::default()).await.unwrap();
+    }
+    let (mut after, mut gone) = (None, 0);
+    loop {
+        let q = ListVersions { bucket: "b".into(), max: 2, after, ..ListVersions::default() };
+        let page = engine.list_versions(q).await.unwrap();
+        for version in page.versions {
+            engine.delete(Delete { version: Some(version.id), ..delete(&version.key) }).await.unwrap();
+            gone += 1;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(gone, 6);
+    engine.bucket_delete("b").await.unwrap();
+}
+
+#[tokio::test]
+async fn old_versions_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let enable = |b: &mut Bucket| {
+        b.versioning = Versioning::Enabled;
+        Ok::<(), ()>(())
+    };
+    engine.bucket_update("b", enable).await.unwrap().unwrap();
+    for key in ["a", "a\0", "a\0\0", "b"] {
+        for _ in 0..40 {
+            put(&engine, key, b"x", Seal::None, Condition::default()).await.unwrap();
+        }
+    }
+    engine.delete(delete("a\0\0")).await.unwrap();
+    let all = engine.list(List { bucket: "b".into(), max: 9, ..List::default() }).await.unwrap();
+    assert_eq!(all.objects.iter().map(|v| v.key.as_str()).collect::<Vec<_>>(), ["a", "a\0", "b"]);
+    assert_eq!(engine.usage().versions, 161);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_an_object_that_is_overwritten_see_one_body_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    put(&engine, "k", &[0; 20_000], Seal::None, Condition::default()).await.unwrap();
+    let readers = (0..4).map(|_| {
+        let engine = engine.clone();
+        tokio::spawn(async move {
+            for _ in 0..300 {
+                let version = engine.get("b", "k", None).await.unwrap();
+                let body = read(&engine, &version, 0..version.size, None).await.unwrap();
+                assert_eq!(body, vec![body[0]; 20_000]);
+            }
+        })
+    });
+    let readers = readers.collect::<Vec<_>>();
+    let mut round = 0_u8;
+    while !readers.iter().all(tokio::task::JoinHandle::is_finished) {
+        round = round.wrapping_add(1);
+        put(&engine, "k", &vec![round; 20_000], Seal::None, Condition::default()).await.unwrap();
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    drop(engine);
+    the_file(dir.path());
+}
+
+/// Lets those who look a version up take their time before they hold it.
+struct Slow;
+
+impl Faults for Slow {
+    fn hit(&self, point: &'static str) -> Result<(), Crash> {
+        if point == "objects.pin.before" {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_being_looked_up_is_not_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    put(&engine, "k", &body(20_000), Seal::None, Condition::default()).await.unwrap();
+    drop(engine);
+    let engine = Objects::open(dir.path(), MasterKey::new([1; 32]), Arc::new(Slow)).unwrap();
+    let getting = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.get("b", "k", None).await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    engine.delete(delete("k")).await.unwrap();
+    let version = getting.await.unwrap().expect("it was there when it was looked up");
+    assert!(read(&engine, &version, 0..20_000, None).await.unwrap() == body(20_000));
+}
+
+#[tokio::test]
+async fn uploads_and_parts_come_in_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    for (at, key) in ["a/1", "a/2", "b", "b", "c"].into_iter().enumerate() {
+        let now = Timestamp(at as i64);
+        let (id, record) = (engine.upload_id(now), Record::new(owner()));
+        let upload = Upload { id, bucket: "b".into(), key: key.into(), initiated: now, initiator: owner(), record, checksum: None };
+        engine.upload_create(upload).await.unwrap();
+    }
+    let (mut after, mut seen, mut last) = (None, Vec::new(), None);
+    loop {
+        let q = ListUploads { bucket: "b".into(), delimiter: Some("/".into()), after, max: 1, ..ListUploads::default() };
+        let page = engine.uploads(q).await.unwrap();
+        seen.extend(page.prefixes);
+        seen.extend(page.uploads.iter().map(|u| format!("{} {}", u.key, u.initiated.0)));
+        last = page.uploads.last().cloned().or(last);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["a/", "b 2", "b 3", "c 4"]);
+    let upload = last.unwrap().id.clone();
+    for number in [3, 1, 2] {
+        let staged = stage(&engine, &body(number as usize), Seal::None).await.unwrap();
+        let (bucket, key, upload, etag) = ("b".into(), "c".into(), upload.clone(), "p".into());
+        engine
+            .part_put(PartPut { bucket, key, upload, number, staged, etag, checksums: Default::default(), now: Timestamp(9) })
+            .await
+            .unwrap();
+    }
+    let numbers = |parts: Vec<objects::Part>| parts.into_iter().map(|p| (p.number, p.size)).collect::<Vec<_>>();
+    let (first, more) = engine.parts("b", "c", &upload, 0, 2).await.unwrap();
+    assert_eq!((numbers(first), more), (vec![(1, 1), (2, 2)], true));
+    let (rest, more) = engine.parts("b", "c", &upload, 2, 2).await.unwrap();
+    assert_eq!((numbers(rest), more), (vec![(3, 3)], false));
+    engine.bucket_delete("b").await.unwrap();
+    assert_eq!(engine.scrub(|_| Duration::ZERO).await.unwrap().read, 0);
+}
+
+#[tokio::test]
+async fn a_directory_is_of_one_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    assert!(matches!(open(dir.path()), Err(Error::Io(cause)) if format!("{cause:#}").contains("in use")));
+    put(&engine, "k", b"x", Seal::Engine, Condition::default()).await.unwrap();
+    drop(engine);
+    let engine = Objects::open(dir.path(), MasterKey::new([2; 32]), Arc::new(NoFaults)).unwrap();
+    let version = engine.get("b", "k", None).await.unwrap();
+    assert!(matches!(read(&engine, &version, 0..1, None).await, Err(Error::Io(_))), "another master key");
+}
+
+/// A file system of this size of its own, for this thread and those that it starts.
+fn small_disk(at: &Path, bytes: u64) {
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("mounting needs root");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(format!("size={bytes}").as_str())).unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    small_disk(dir.path(), objects::RESERVE_BYTES + (8 << 20));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let engine = with_bucket(&dir.path().join("objects")).await;
+        let mut count = 0;
+        let refusal = loop {
+            match put(&engine, &format!("k{count}"), &body(1_500_000), Seal::None, Condition::default()).await {
+                Ok(_) => count += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refusal, Error::Full) && count >= 2, "{refusal:?} after {count}");
+        // The refused body left room for short ones.
+        let mut short = 0;
+        while put(&engine, &format!("s{short}"), &body(10_000), Seal::None, Condition::default()).await.is_ok() {
+            short += 1;
+        }
+        assert_eq!(std::fs::read_dir(dir.path().join("objects/incoming")).unwrap().count(), 0);
+
+        // Not even the reserve is left.
+        let ballast = dir.path().join("ballast");
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+        let tagged = |v: &mut Version| {
+            v.record.metadata.insert("m".into(), "x".repeat(100_000));
+            Ok::<(), ()>(())
+        };
+        assert!(matches!(engine.update("b", "k0", None, tagged).await, Err(Error::Full)));
+        let version = engine.get("b", "k0", None).await.unwrap();
+        assert!(version.record.metadata.is_empty());
+        assert!(read(&engine, &version, 0..version.size, None).await.unwrap() == body(1_500_000));
+        drop(file);
+        std::fs::remove_file(&ballast).unwrap();
+
+        engine.delete(delete("k1")).await.unwrap();
+        let mut tries = 0;
+        while let Err(error) = put(&engine, "again", &body(1_000_000), Seal::None, Condition::default()).await {
+            // The deleted body goes a moment after the answer.
+            assert!(matches!(error, Error::Full) && tries < 1000, "{error:?}");
+            tries += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let all = engine.list(List { bucket: "b".into(), max: 10_000, ..List::default() }).await.unwrap();
+        assert_eq!(all.objects.len(), count + short);
+        assert_eq!(engine.scrub(|_| Duration::ZERO).await.unwrap().bad, []);
+    });
+}
