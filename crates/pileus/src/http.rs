@@ -1,5 +1,6 @@
 //! The API's port: HTTP with limits, one task a connection.
 
+use crate::places::{Place, Places};
 use anyhow::Result;
 use api::{BODY_BYTES_MAX, Gate};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -7,19 +8,19 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::io::IoSlice;
+use std::io::{Error, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-/// Connections at one time; a further one waits in the kernel's queue.
-const CONNECTIONS_MAX: usize = 1024;
+/// Connections at one time. A further one takes the place of who has been idle longest, or waits while all are busy.
+pub(crate) const CONNECTIONS_MAX: usize = 1024;
 /// How long to wait after a connection could not be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A request's headers: their number, and the bytes of all.
@@ -33,15 +34,11 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long connections may finish what they are at when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// Answers until `stop` turns true, then lets the open calls finish.
-pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, mut stop: watch::Receiver<bool>) -> Result<()> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Answers, on so many connections at one time, until `stop` turns true; then lets the open calls finish.
+pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, connections_max: usize, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let places = Places::new(connections_max);
     let mut open = JoinSet::new();
     loop {
-        let permit = tokio::select! {
-            permit = room.clone().acquire_owned() => permit?,
-            () = stopped(&mut stop) => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped(&mut stop) => break,
@@ -54,11 +51,11 @@ pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, mut stop: watc
             }
         };
         let _ = stream.set_nodelay(true);
-        let (gate, stop) = (gate.clone(), stop.clone());
-        open.spawn(async move {
-            connection(stream, gate, stop).await;
-            drop(permit);
-        });
+        let place = tokio::select! {
+            place = places.take() => place,
+            () = stopped(&mut stop) => break,
+        };
+        open.spawn(connection(stream, gate.clone(), place, stop.clone()));
         while open.try_join_next().is_some() {}
     }
     let all = async { while open.join_next().await.is_some() {} };
@@ -69,7 +66,7 @@ pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, mut stop: watc
 }
 
 /// Bears that a connection could not be taken: out of file descriptors, or a client that was gone at once; neither ends the cloud.
-pub(crate) async fn accept_failed(error: &std::io::Error) {
+pub(crate) async fn accept_failed(error: &Error) {
     tracing::warn!(%error, "can't accept a connection");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
@@ -80,18 +77,29 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|s| *s).await);
 }
 
-async fn connection(stream: TcpStream, gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, gate: Arc<Gate>, place: Arc<Place>, mut stop: watch::Receiver<bool>) {
+    let taken = place.clone();
     let service = service_fn(move |request| {
-        let gate = gate.clone();
-        async move { Ok::<_, Infallible>(answer(&gate, request).await.map(Full::new)) }
+        let (gate, busy) = (gate.clone(), taken.busy());
+        async move {
+            // Its place has just been given up: the request came too late, and is not begun.
+            let busy = busy.ok_or(ErrorKind::ConnectionAborted)?;
+            // The body keeps the place busy for as long as it is being sent.
+            let held = move |error: Infallible| {
+                let _ = &busy;
+                match error {}
+            };
+            Ok::<_, Error>(answer(&gate, request).await.map(|body| Full::new(body).map_err::<_, Infallible>(held)))
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_headers(HEADERS_MAX).max_buf_size(HEADER_BYTES_MAX);
-    let connection = builder.serve_connection(TokioIo::new(Impatient::new(stream)), service);
+    let connection = builder.serve_connection(TokioIo::new(Impatient::new(stream, place.clone())), service);
     tokio::pin!(connection);
     let done = tokio::select! {
         done = &mut connection => Some(done),
         () = stopped(&mut stop) => None,
+        () = place.given_up() => return tracing::debug!("an idle connection was closed to make place"),
     };
     let done = match done {
         Some(done) => done,
@@ -108,13 +116,14 @@ async fn connection(stream: TcpStream, gate: Arc<Gate>, mut stop: watch::Receive
 /// A stream that fails once its peer has taken nothing of what is written for [`WRITE_TIME`]: who asks and never reads holds no place.
 struct Impatient {
     stream: TcpStream,
+    place: Arc<Place>,
     /// Runs while a write waits.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl Impatient {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, patience: None }
+    fn new(stream: TcpStream, place: Arc<Place>) -> Self {
+        Self { stream, place, patience: None }
     }
 
     /// Passes on what a write gave, unless it has waited too long.
@@ -124,7 +133,7 @@ impl Impatient {
             return written;
         }
         let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIME)));
-        patience.as_mut().poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into()))
+        patience.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
     }
 }
 
@@ -141,7 +150,8 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        // Never waits, and so says nothing of the peer's.
+        // Comes after all writes. Never waits, and so says nothing of the peer's.
+        self.place.written();
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -169,5 +179,98 @@ async fn answer(gate: &Gate, request: http::Request<Incoming>) -> http::Response
         }
         Ok(Err(_)) => gate.refuse(http::StatusCode::BAD_REQUEST, "The request body could not be read"),
         Err(_) => gate.refuse(http::StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const PLACES: usize = 8;
+    /// Far below [`HEADER_TIME`].
+    const AT_ONCE: Duration = Duration::from_secs(3);
+
+    /// Asks, and reads an answer of some status to its end.
+    async fn asked(stream: &mut TcpStream, request: &str) -> std::io::Result<String> {
+        stream.write_all(request.as_bytes()).await?;
+        let mut text = String::new();
+        let is_whole = |text: &str| {
+            let (head, body) = text.split_once("\r\n\r\n")?;
+            let length = head.split_once("content-length: ")?.1.lines().next()?;
+            (body.len() >= length.parse().ok()?).then_some(())
+        };
+        while is_whole(&text).is_none() {
+            let mut bytes = [0; 4096];
+            match tokio::time::timeout(AT_ONCE, stream.read(&mut bytes)).await? {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                read => text.push_str(std::str::from_utf8(&bytes[..read?]).unwrap()),
+            }
+        }
+        Ok(text)
+    }
+
+    /// Whether the server has closed it.
+    async fn is_closed(stream: &mut TcpStream) -> bool {
+        let read = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut [0])).await;
+        !matches!(read, Err(_) | Ok(Ok(1)))
+    }
+
+    #[tokio::test]
+    async fn idle_connections_give_way_and_busy_ones_stay() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (_, gate) = crate::parts::build(scratch.path(), crate::config::Config::default(), true, String::new()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, Arc::new(gate), PLACES, stopping));
+        let request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nAction=X";
+        let (first, rest) = request.split_at(request.len() - 4);
+
+        // One that is idle after a call, one that is in the middle of a call, and six that never say anything.
+        let mut oldest = TcpStream::connect(address).await.unwrap();
+        asked(&mut oldest, request).await.unwrap();
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        busy.write_all(first.as_bytes()).await.unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..PLACES - 2 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert!(!is_closed(&mut oldest).await);
+
+        // A call makes it the one that has been idle shortest.
+        asked(&mut oldest, request).await.unwrap();
+        let mut new = TcpStream::connect(address).await.unwrap();
+        assert!(asked(&mut new, request).await.unwrap().starts_with("HTTP/1.1 4"));
+        assert!(is_closed(&mut silent.remove(0)).await);
+        assert!(!is_closed(&mut silent[0]).await && !is_closed(&mut oldest).await);
+
+        // However many come and stay, who comes is answered at once, and the busy one goes on.
+        for _ in 0..4 * PLACES {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert!(asked(&mut TcpStream::connect(address).await.unwrap(), request).await.is_ok());
+        assert!(is_closed(&mut oldest).await);
+        assert!(asked(&mut busy, rest).await.is_ok());
+
+        // With all busy a new one waits, until one of them has its answer.
+        let mut all = Vec::new();
+        for _ in 0..PLACES {
+            let mut one = TcpStream::connect(address).await.unwrap();
+            one.write_all(first.as_bytes()).await.unwrap();
+            all.push(one);
+        }
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        waiting.write_all(request.as_bytes()).await.unwrap();
+        assert!(!is_closed(&mut waiting).await);
+        asked(&mut all[3], rest).await.unwrap();
+        assert!(asked(&mut waiting, "").await.is_ok());
+        assert!(is_closed(&mut all[3]).await);
+        for one in [0, 1, 2, 4, 5, 6, 7] {
+            assert!(asked(&mut all[one], rest).await.is_ok());
+        }
+        stop.send_replace(true);
+        server.await.unwrap().unwrap();
     }
 }

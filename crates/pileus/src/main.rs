@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod http;
 mod parts;
+mod places;
 mod progress;
 mod serve;
 

@@ -71,7 +71,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let loops = tokio::spawn(parts.reconciler.clone().run(stopping.clone()));
     let operator = tokio::spawn(admin::server::serve(socket, parts.clone(), stopping.clone()));
-    let answers = tokio::spawn(http::serve(listener, Arc::new(gate), stopping));
+    let answers = tokio::spawn(http::serve(listener, Arc::new(gate), http::CONNECTIONS_MAX, stopping));
     tracing::info!(endpoint = parts.endpoint, mode = parts.store.mode().as_str(), accelerator = parts.accelerator.0, "the cloud is open");
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
