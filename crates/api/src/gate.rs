@@ -4,7 +4,7 @@
 //! it is built, whether the caller may do it, its parameters; then it runs and its reply is encoded. What changes something is
 //! audited, together with the change; what was refused is audited, too.
 
-use crate::action::{Answering, Call, Desk, Entry, internal};
+use crate::action::{Call, Desk, Entry, internal};
 use crate::cloud::Cloud;
 use crate::ports::Ports;
 use crate::{ec2, sts};
@@ -88,16 +88,22 @@ impl Gate {
 
     /// Answers a request.
     pub async fn handle(&self, request: http::Request<Bytes>) -> Response<Bytes> {
+        let (rng, request_id) = self.chance();
+        let handled = async { Ok(self.handle_known(request, &request_id, rng).await) };
+        unpanicked(&request_id, handled).await.unwrap_or_else(|error| plain(&request_id).error(&error))
+    }
+
+    async fn handle_known(&self, request: http::Request<Bytes>, request_id: &str, rng: StdRng) -> Response<Bytes> {
         let (parts, body) = request.into_parts();
         let request = wire::Request::read(&parts, &body);
-        let (rng, request_id) = self.chance();
-        let now = self.clock.now();
-        let answer = match self.caller(&request, body.len(), now) {
-            Ok((caller, region)) => self.answer(&request, caller, region, (now, &request_id, rng)).await,
-            Err(error) => Err(error),
-        };
-        let envelope = request.envelope(&request_id);
-        answer.map_or_else(|error| envelope.error(&error), |reply| reply.into_response(&envelope))
+        let envelope = request.envelope(request_id);
+        // By itself, too, since its caller can be told in the protocol of the request.
+        let answer = unpanicked(request_id, async {
+            let now = self.clock.now();
+            let (caller, region) = self.caller(&request, body.len(), now)?;
+            self.answer(&request, caller, region, (now, request_id, rng)).await
+        });
+        answer.await.map_or_else(|error| envelope.error(&error), |reply| reply.into_response(&envelope))
     }
 
     /// Answers a form (`Action=…&Version=…&…`) of a caller who was made sure of already, as the root user of the scope's account: what
@@ -118,8 +124,7 @@ impl Gate {
     pub fn refuse(&self, status: StatusCode, text: &str) -> Response<Bytes> {
         let (_, request_id) = self.chance();
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "RequestEntityTooLarge" } else { "InvalidRequest" };
-        let envelope = wire::Envelope { protocol: Protocol::Query, namespace: "".into(), request_id: &request_id };
-        envelope.error(&ApiError::with_status(code, status.as_u16(), text))
+        plain(&request_id).error(&ApiError::with_status(code, status.as_u16(), text))
     }
 
     /// Chance for one call, and its id.
@@ -158,7 +163,7 @@ impl Gate {
         let span = tracing::info_span!("call", %action, account = %caller.account, %region, request_id);
         let verdict = authorize(&caller, action);
         let scope = Scope { account: caller.account, region };
-        let answer = async {
+        let answer = unpanicked(request_id, async {
             if !verdict.allowed {
                 return Err(denied(request.protocol, verdict.reason));
             }
@@ -174,8 +179,8 @@ impl Gate {
                 fingerprint: fingerprint(&scope, action, &parameters),
             };
             let desk = Desk { call, store: self.store.clone(), ports: self.ports.clone() };
-            unpanicked((entry.run)(desk, parameters)).await
-        };
+            (entry.run)(desk, parameters).await
+        });
         let answer = answer.instrument(span).await;
         if let (Err(error), true) = (&answer, entry.writes) {
             self.audit_refused(&scope, now, action.clone(), request_id, &error.code).await;
@@ -236,18 +241,30 @@ fn uuid(random: u128) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// An action that panics costs its caller an `InternalError`, and nobody else anything.
-async fn unpanicked(mut answering: Answering) -> Result<Reply, ApiError> {
+/// The envelope of what answers a request that could not be read.
+fn plain(request_id: &str) -> wire::Envelope<'_> {
+    wire::Envelope { protocol: Protocol::Query, namespace: "".into(), request_id }
+}
+
+/// A call that panics costs its caller an `InternalError`, and nobody else anything.
+async fn unpanicked<T>(request_id: &str, answering: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    let mut answering = std::pin::pin!(answering);
     let poll = |cx: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))) {
         Ok(poll) => poll,
-        Err(panic) => Poll::Ready(Err(internal(&Panicked(panic_text(panic.as_ref()).to_owned())))),
+        Err(panic) => {
+            let (request_id, text) = (request_id.to_owned(), panic_text(panic.as_ref()).to_owned());
+            Poll::Ready(Err(internal(&Panicked { request_id, text })))
+        }
     };
     std::future::poll_fn(poll).await
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("an action panicked: {0}")]
-struct Panicked(String);
+#[error("the call {request_id} panicked: {text}")]
+struct Panicked {
+    request_id: String,
+    text: String,
+}
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
@@ -291,9 +308,44 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error() {
-        let panicking: Answering = Box::pin(async { panic!("secret") });
-        let error = unpanicked(panicking).await.unwrap_err();
+        let error = unpanicked("r", async { if true { panic!("secret") } else { Ok(()) } }).await.unwrap_err();
         assert_eq!((error.code.as_ref(), error.status), ("InternalError", 500));
         assert!(!error.message.contains("secret"));
+    }
+
+    /// Panics whenever it is asked: outside of any action.
+    struct Broken;
+
+    impl Clock for Broken {
+        fn now(&self) -> Timestamp {
+            panic!("secret")
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Ports for Broken {
+        async fn console(&self, _: &model::ids::InstanceId) -> Result<Option<crate::ports::Console>, crate::ports::PortError> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_outside_of_an_action_is_an_internal_error_too() {
+        let scratch = tempfile::tempdir().unwrap();
+        let store = Store::open(&scratch.path().join("state.db"), store::Mode::Simulated, Arc::new(model::fault::NoFaults)).unwrap();
+        let cloud = Cloud {
+            host: model::capacity::Host { vcpus: 1, memory_mib: 1, disk_bytes: 1 },
+            overcommit: model::capacity::Overcommit { vcpus: 1.0, memory: 1.0, memory_reserve_mib: 0 },
+            public_pool: "198.18.0.0/16".parse().unwrap(),
+        };
+        let gate = Gate::new(store, Arc::new(Broken), rand::rng(), Arc::new(Broken), cloud);
+        for (uri, root) in [("/?Action=DescribeVpcs&Version=2016-11-15", "<Response><Errors>"), ("/?Action=X", "<ErrorResponse")] {
+            let response = gate.handle(http::Request::get(uri).body(Bytes::new()).unwrap()).await;
+            let id = response.headers()["x-amzn-requestid"].to_str().unwrap();
+            let body = std::str::from_utf8(response.body()).unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(body.contains(root) && body.contains("InternalError") && id.len() == 36 && body.contains(id), "{body}");
+            assert!(!body.contains("secret"), "{body}");
+        }
     }
 }
