@@ -10,12 +10,12 @@ use crate::ports::Ports;
 use crate::{ec2, sts};
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use model::fault::panic_text;
 use model::scope::{AccountId, Region, Scope};
 use model::time::{Clock, Timestamp};
 use rand::rngs::StdRng;
 use rand::{CryptoRng, RngExt as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
-use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -264,14 +264,6 @@ async fn unpanicked<T>(request_id: &str, answering: impl Future<Output = Result<
 struct Panicked {
     request_id: String,
     text: String,
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
-        (Some(text), _) => text,
-        (None, Some(text)) => text,
-        (None, None) => "no text",
-    }
 }
 
 #[cfg(test)]

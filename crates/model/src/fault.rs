@@ -1,4 +1,6 @@
-//! Named points at which a simulation may crash the cloud.
+//! Named points at which a simulation may crash the cloud, and what a panic says.
+
+use std::any::Any;
 
 /// The simulated process died here. Nothing after this point ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,5 +30,15 @@ pub struct NoFaults;
 impl Faults for NoFaults {
     fn hit(&self, _point: &'static str) -> Result<(), Crash> {
         Ok(())
+    }
+}
+
+/// What a caught panic says.
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "no text",
     }
 }

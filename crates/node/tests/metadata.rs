@@ -94,7 +94,10 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let tokens = Tokens::new([3; 32], Arc::new(System));
         let until = async { stopped.await.unwrap() };
-        let task = tokio::spawn(serve(listener, VPC.parse().unwrap(), Arc::clone(&directory) as Arc<dyn Directory>, tokens, until));
+        let task = tokio::spawn({
+            let directory = Arc::clone(&directory) as Arc<dyn Directory>;
+            async move { serve(&listener, VPC.parse().unwrap(), directory, tokens, until).await }
+        });
         Self { address, directory, stop: Some(stop), task }
     }
 

@@ -5,8 +5,7 @@ use crate::error::StoreError;
 use crate::snapshot::Snapshot;
 use crate::tx::Working;
 use arc_swap::ArcSwap;
-use model::fault::{Crash, Faults};
-use std::any::Any;
+use model::fault::{Crash, Faults, panic_text};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -138,12 +137,4 @@ fn apply(job: &mut dyn Job, working: &mut Working) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
-        (Some(text), _) => text,
-        (None, Some(text)) => text,
-        (None, None) => "no text",
-    }
 }

@@ -50,7 +50,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves one VPC until `stop` is ready; then open connections are dropped.
-pub async fn serve(listener: TcpListener, vpc: VpcId, directory: Arc<dyn Directory>, tokens: Tokens, stop: impl Future<Output = ()>) {
+pub async fn serve(listener: &TcpListener, vpc: VpcId, directory: Arc<dyn Directory>, tokens: Tokens, stop: impl Future<Output = ()>) {
     let service = Arc::new(Service { vpc, directory, tokens, limits: Limits::new() });
     let mut connections = tokio::task::JoinSet::new();
     let mut stop = pin!(stop);

@@ -14,7 +14,6 @@ use nix::sys::socket::{
 use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
 
 /// How long a lease is good for, in seconds; AWS's.
@@ -51,16 +50,16 @@ impl Sockets {
 }
 
 /// Answers until it is dropped.
-pub(super) async fn serve(sockets: Sockets, view: Arc<View>) {
-    // SAFETY: the socket is owned by what it is registered with, and so stays open as long.
+pub(super) async fn serve(sockets: &Sockets, view: &View) {
+    // SAFETY: the socket is borrowed by what it is registered with, and so stays open as long.
     #[allow(unsafe_code)]
-    let requests = match unsafe { AsyncFd::register_with_interest(sockets.requests, tokio::io::Interest::READABLE) } {
+    let requests = match unsafe { AsyncFd::register_with_interest(sockets.requests.as_fd(), tokio::io::Interest::READABLE) } {
         Ok(requests) => requests,
         Err(error) => return tracing::error!(%error, "DHCP can't be served"),
     };
     loop {
         let Ok(mut ready) = requests.readable().await else { return };
-        match ready.try_io(|fd| receive(fd.get_ref())) {
+        match ready.try_io(|_| receive(&sockets.requests)) {
             Ok(Ok((bytes, index))) => {
                 if let Err(error) = reply(&sockets.replies, &view.seen(), &bytes, index) {
                     tracing::debug!(error = format!("{error:#}"), "a DHCP request was not answered");

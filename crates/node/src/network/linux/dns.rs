@@ -228,8 +228,7 @@ async fn read_framed(stream: &mut TcpStream) -> Result<Vec<u8>> {
 }
 
 /// Answers over UDP until it is dropped.
-pub(super) async fn serve_udp(server: Arc<Server>, socket: UdpSocket) {
-    let socket = Arc::new(socket);
+pub(super) async fn serve_udp(server: &Arc<Server>, socket: &Arc<UdpSocket>) {
     let mut buffer = [0; QUESTION_BYTES_MAX];
     // A question that is not forwarded is answered at once; the others are bounded by `forwards`.
     let mut open = tokio::task::JoinSet::new();
@@ -256,7 +255,7 @@ pub(super) async fn serve_udp(server: Arc<Server>, socket: UdpSocket) {
 }
 
 /// Answers over TCP until it is dropped.
-pub(super) async fn serve_tcp(server: Arc<Server>, listener: TcpListener) {
+pub(super) async fn serve_tcp(server: &Arc<Server>, listener: &TcpListener) {
     let mut open = tokio::task::JoinSet::new();
     loop {
         let Ok((mut stream, _)) = listener.accept().await else {

@@ -7,6 +7,7 @@ mod links;
 mod namespace;
 mod ntp;
 mod ruleset;
+mod supervise;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ const MODE_SERVER: u8 = 4;
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers until it is dropped.
-pub(super) async fn serve(socket: UdpSocket) {
+pub(super) async fn serve(socket: &UdpSocket) {
     let mut request = [0; PACKET_BYTES];
     loop {
         match socket.recv_from(&mut request).await {

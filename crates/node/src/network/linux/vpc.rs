@@ -3,6 +3,7 @@
 use super::links::{IGW, Links, policy_rules, tap_name, vpc_dns};
 use super::namespace::{Namespace, create_tap, ip_batch, nft, open_tap, standing, sysctl, sysctls, tool};
 use super::ruleset::{self, publics};
+use super::supervise::supervise;
 use super::table::{self, Table};
 use super::{Context, dhcp, dns, links, ntp};
 use crate::Result;
@@ -214,18 +215,27 @@ fn services_start(namespace: &Namespace, seen: Seen, context: &Context) -> Resul
     })?;
     let view = Arc::new(View(RwLock::new(Arc::new(seen))));
     let mut tasks = JoinSet::new();
-    tasks.spawn(dhcp::serve(leases, view.clone()));
+    // Each task owns its sockets, so that its service can be started again on them.
+    let (vpc, seen) = (id.clone(), view.clone());
+    tasks.spawn(async move { supervise(&vpc, "DHCP", || dhcp::serve(&leases, &seen)).await });
     let server = dns::Server::new(view.clone(), context.directory.clone());
     for (udp, tcp) in questions {
         udp.set_nonblocking(true)?;
-        tasks.spawn(dns::serve_udp(server.clone(), tokio::net::UdpSocket::from_std(udp)?));
+        let (vpc, server_udp, udp) = (id.clone(), server.clone(), Arc::new(tokio::net::UdpSocket::from_std(udp)?));
+        tasks.spawn(async move { supervise(&vpc, "DNS over UDP", || dns::serve_udp(&server_udp, &udp)).await });
         tcp.set_nonblocking(true)?;
-        tasks.spawn(dns::serve_tcp(server.clone(), tokio::net::TcpListener::from_std(tcp)?));
+        let (vpc, server, tcp) = (id.clone(), server.clone(), tokio::net::TcpListener::from_std(tcp)?);
+        tasks.spawn(async move { supervise(&vpc, "DNS over TCP", || dns::serve_tcp(&server, &tcp)).await });
     }
     time.set_nonblocking(true)?;
-    tasks.spawn(ntp::serve(tokio::net::UdpSocket::from_std(time)?));
+    let (vpc, time) = (id.clone(), tokio::net::UdpSocket::from_std(time)?);
+    tasks.spawn(async move { supervise(&vpc, "NTP", || ntp::serve(&time)).await });
     http.set_nonblocking(true)?;
     let http = tokio::net::TcpListener::from_std(http)?;
-    tasks.spawn(metadata::serve(http, id, context.directory.clone(), context.tokens.clone(), std::future::pending()));
+    let (directory, tokens) = (context.directory.clone(), context.tokens.clone());
+    tasks.spawn(async move {
+        let serve = || metadata::serve(&http, id.clone(), directory.clone(), tokens.clone(), std::future::pending());
+        supervise(&id, "metadata", serve).await;
+    });
     Ok(Services { view, _tasks: tasks })
 }
