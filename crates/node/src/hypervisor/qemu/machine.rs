@@ -6,7 +6,7 @@
 use super::boot::{self, Boots};
 use super::place::{self, Place};
 use super::process::Process;
-use super::qmp::{Event, Qmp};
+use super::qmp::{Event, Qmp, QmpError};
 use crate::Result;
 use anyhow::{Context as _, anyhow, bail};
 use model::ids::InstanceId;
@@ -228,7 +228,7 @@ impl Machine {
                 Ok((qmp, events)) => {
                     let qmp = Arc::new(qmp);
                     if let Err(error) = self.settle(&qmp).await {
-                        tracing::warn!(instance = %self.id, error = format!("{error:#}"), "QEMU's state is unknown");
+                        self.unknown("connected", &error);
                     }
                     self.qmp.send_replace(Some(qmp.clone()));
                     self.listen(&qmp, events).await;
@@ -265,10 +265,20 @@ impl Machine {
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
-                tracing::warn!(instance = %self.id, event = event.name, error = format!("{error:#}"), "QEMU's state is unknown");
+                self.unknown(&event.name, &error);
                 self.seen().activity = None;
                 self.changed.notify_one();
             }
+        }
+    }
+
+    /// Says that QEMU's state could not be learned. That it has closed the connection is how each QEMU ends; what becomes of it then is seen by
+    /// its process.
+    fn unknown(&self, event: &str, error: &anyhow::Error) {
+        let (instance, text) = (&self.id, format!("{error:#}"));
+        match error.downcast_ref() {
+            Some(QmpError::Closed) => tracing::debug!(%instance, event, error = text, "no more of QEMU's state"),
+            _ => tracing::warn!(%instance, event, error = text, "QEMU's state is unknown"),
         }
     }
 

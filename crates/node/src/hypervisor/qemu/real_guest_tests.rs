@@ -11,6 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Instant;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How long anything may take. A reset is the slowest by far where QEMU translates: each write to memory that the guest before it ran code in
 /// is a slow one, and that is all of the next kernel.
@@ -297,6 +298,27 @@ async fn a_reboot_of_the_guests_own_is_none_of_our_business() {
     guest_type(&mut host.console(), "reboot -f");
     host.up(2).await;
     assert_eq!(driver.hypervisor.observe(&host.id).await.unwrap(), Observed::Known { run: 1, activity: Activity::Running });
+}
+
+/// An end in order is none to be warned of: of the server, of the guest, and of the machine.
+#[tokio::test]
+async fn a_clean_end_warns_of_nothing() {
+    use std::io::{Read as _, Seek as _};
+    let mut log = Arc::new(tempfile::tempfile().unwrap());
+    // Not what opening the driver warns of: what this host lacks.
+    let filter = "node::hypervisor::qemu::machine=warn,node::hypervisor::qemu::qmp=warn";
+    let _guard = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log.clone()).finish().set_default();
+    let host = Host::new();
+    drop(host.started().await);
+    let driver = host.driver().await;
+    guest_type(&mut host.console(), "poweroff -f");
+    driver.until_does(&host.id, "powered off", |activity| *activity == Activity::PoweredOff).await;
+    driver.hypervisor.remove(&host.id).await.unwrap();
+    // For what the tasks behind it have still to say.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut text = String::new();
+    log.rewind().and_then(|()| log.read_to_string(&mut text)).unwrap();
+    assert_eq!(text, "");
 }
 
 #[tokio::test]
