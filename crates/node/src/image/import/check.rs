@@ -93,6 +93,10 @@ pub(super) fn check(file: &File, limits: &Limits) -> Result<Accepted> {
     }
     let accepted =
         if bytes.starts_with(b"QFI\xfb") { check_qcow2(file, metadata.len())? } else { check_raw(file, &bytes, metadata.len())? };
+    let length = accepted.virtual_bytes;
+    if !length.is_multiple_of(SECTOR_BYTES) {
+        return refuse(format!("is a disk of {length} bytes, which are not whole sectors of {SECTOR_BYTES}"));
+    }
     if accepted.virtual_bytes > limits.virtual_bytes_max {
         return refuse(format!("is a disk of {} bytes; the limit is {}", accepted.virtual_bytes, limits.virtual_bytes_max));
     }

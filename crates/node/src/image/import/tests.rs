@@ -293,6 +293,8 @@ fn damaged_files_are_refused_and_none_hangs_or_panics() {
         ("refcount order", &put(96, &[0, 0, 0, 9]), "reference counts"),
         ("header length", &put(100, &[0xff; 4]), "header length"),
         ("zero size", &put(24, &[0; 8]), "disk of 0 bytes"),
+        ("half a sector more", &put(30, &[1, 0]), "disk of 16777472 bytes, which are not whole sectors"),
+        ("a sector and a byte", &put(24, &[0, 0, 0, 0, 0, 0, 2, 1]), "disk of 513 bytes, which are not whole sectors"),
         ("backing name far away", &put(8, &[0, 0, 0, 0xff, 0, 0, 0, 0]), "header"),
     ];
     for (name, change, says) in cases {
