@@ -9,6 +9,32 @@ use serde::{Deserialize, Serialize};
 /// The type of an image's root volume, unless a launch says otherwise.
 pub const ROOT_VOLUME_TYPE: &str = "gp3";
 
+/// Longest name of a user, in bytes (`LOGIN_NAME_MAX` of Linux, without its zero).
+const LOGIN_USER_BYTES_MAX: usize = 255;
+
+/// A name that no user has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadLoginUser;
+
+impl std::fmt::Display for BadLoginUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a user's name is 1 to {LOGIN_USER_BYTES_MAX} letters, digits and ._-@+, and doesn't begin with -")
+    }
+}
+
+impl std::error::Error for BadLoginUser {}
+
+/// Checks the name of a user to log in as. It becomes a word of `ssh`'s command line, and the guest's programs see it, too: more than what
+/// users are really named is of use to nobody but who plays tricks.
+///
+/// # Errors
+/// [`BadLoginUser`].
+pub fn login_user_check(name: &str) -> Result<(), BadLoginUser> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-@+".contains(&b);
+    let is_one = (1..=LOGIN_USER_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('-');
+    if is_one { Ok(()) } else { Err(BadLoginUser) }
+}
+
 /// How an instance of the image starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Boot {
@@ -50,4 +76,39 @@ pub struct Image {
     pub created: Timestamp,
     /// Its tags.
     pub tags: Tags,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_names_that_play_no_tricks() {
+        let longest = "x".repeat(LOGIN_USER_BYTES_MAX);
+        for name in ["root", "ec2-user", "_apt", "Admin.2", "jane@example.com", "a+b", &longest] {
+            assert_eq!(login_user_check(name), Ok(()), "{name:?}");
+        }
+        let too_long = "x".repeat(LOGIN_USER_BYTES_MAX + 1);
+        let bad = [
+            "",
+            "-l",
+            "-oProxyCommand=x",
+            "a\nb",
+            "root\n",
+            "a b",
+            "a\0b",
+            "$(id)",
+            "a;b",
+            "`id`",
+            "a/b",
+            "a:b",
+            "a\\b",
+            "\u{fc}",
+            "%h",
+            &too_long,
+        ];
+        for name in bad {
+            assert_eq!(login_user_check(name), Err(BadLoginUser), "{name:?}");
+        }
+    }
 }

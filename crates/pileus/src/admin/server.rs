@@ -4,6 +4,7 @@ use super::{AccountCreated, AccountWanted, Door, Env, Failure, ImageRegistered, 
 use crate::http::accept_failed;
 use crate::parts::Parts;
 use anyhow::{Context as _, Result, bail};
+use api::operator::ImageAsked;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -84,6 +85,7 @@ async fn route(parts: &Parts, request: http::Request<Incoming>) -> Result<Vec<u8
         ("GET", ["env"]) => json(&env(parts)?),
         ("GET", ["status"]) => json(&status(parts)?),
         ("POST", ["accounts"]) => json(&account_create(parts, serde_json::from_slice(&body)?).await?),
+        ("POST", ["images", "check"]) => json(&image_check(parts, &serde_json::from_slice(&body)?)?),
         ("POST", ["images"]) => json(&image_register(parts, serde_json::from_slice(&body)?).await?),
         ("GET", ["instances", id, "door"]) => json(&door(parts, &id.parse()?).await?),
         (method, _) => bail!("the admin socket has no {method} {}", head.uri.path()),
@@ -118,13 +120,19 @@ async fn account_create(parts: &Parts, wanted: AccountWanted) -> Result<AccountC
     Ok(AccountCreated { account_id: account.id.to_string(), access_key_id: key.id, secret_access_key: key.secret })
 }
 
+/// Asked before an image is made, which takes long, and again when it is registered.
+fn image_check(parts: &Parts, asked: &ImageAsked) -> Result<()> {
+    let (scope, _) = default_scope(parts)?;
+    Ok(api::operator::image_check(parts.store.snapshot().of(&scope), asked)?)
+}
+
 async fn image_register(parts: &Parts, wanted: ImageWanted) -> Result<ImageRegistered> {
     // The name is one below `staging/`, never a path.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     anyhow::ensure!(!wanted.staged.is_empty() && wanted.staged.bytes().all(plain), "bad name of a staged image");
     let staged = parts.data_dir.join("staging").join(&wanted.staged);
     let (scope, _) = default_scope(parts)?;
-    api::operator::image_name_check(parts.store.snapshot().of(&scope), &wanted.image.name)?;
+    api::operator::image_check(parts.store.snapshot().of(&scope), &wanted.image.asked())?;
     let id = ImageId::generate(&mut rand::rng());
     // Files first: a crash in between leaves a directory that no document names, which the sweep removes.
     parts.drivers.images.adopt(&id, &staged).await?;

@@ -1,7 +1,7 @@
 //! `pileus image`: the work is done here, in the operator's process; the server only takes over what is finished.
 
 use super::print;
-use crate::admin::{Env, ImageRegistered, ImageWanted, client};
+use crate::admin::{ImageRegistered, ImageWanted, client};
 use crate::progress::Terminal;
 use anyhow::{Context as _, Result};
 use api::operator;
@@ -18,9 +18,9 @@ struct Staging {
 }
 
 impl Staging {
-    fn new(data_dir: &Path) -> Result<Self> {
-        // Asked first, so that nobody waits for a build that can't be registered.
-        let _: Env = client::get(data_dir, "/env")?;
+    /// Asks the server first: nobody is to wait for an image that can't be registered.
+    fn new(data_dir: &Path, asked: &operator::ImageAsked) -> Result<Self> {
+        let () = client::post(data_dir, "/images/check", asked)?;
         let staging = data_dir.join("staging");
         leftovers_remove(&staging);
         let path = staging.join(format!("image-{:016x}", rand::random::<u64>()));
@@ -55,7 +55,8 @@ pub(crate) fn leftovers_remove(staging: &Path) {
 }
 
 pub(crate) fn build_tiny(data_dir: &Path, name: String) -> Result<()> {
-    let staging = Staging::new(data_dir)?;
+    let asked = operator::ImageAsked { name: name.clone(), description: None, login_user: "root".into() };
+    let staging = Staging::new(data_dir, &asked)?;
     let cache = std::env::var_os("PILEUS_CACHE_DIR").map_or_else(|| data_dir.join("cache"), PathBuf::from);
     let built = node::image::tiny::build(&cache, &staging.path, &Terminal::new())?;
     let image = operator::ImageWanted {
@@ -70,7 +71,9 @@ pub(crate) fn build_tiny(data_dir: &Path, name: String) -> Result<()> {
 }
 
 pub(crate) fn import(data_dir: &Path, file: &Path, name: String, description: Option<String>, login_user: String) -> Result<()> {
-    let staging = Staging::new(data_dir)?;
+    let asked = operator::ImageAsked { name, description, login_user };
+    let staging = Staging::new(data_dir, &asked)?;
+    let operator::ImageAsked { name, description, login_user } = asked;
     let imported = node::image::import::import(file, &staging.path, &Limits::default(), &Terminal::new())?;
     let image = operator::ImageWanted { name, description, size_gib: imported.size_gib, boot: Boot::Firmware, login_user, public: false };
     staging.register(data_dir, image)

@@ -4,6 +4,7 @@ use super::print;
 use crate::admin::{Door, client};
 use crate::cli::SshArgs;
 use anyhow::{Context as _, Result, bail};
+use model::image::login_user_check;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
@@ -20,6 +21,9 @@ const SSH_PORT: u16 = 22;
 pub(crate) fn run(data_dir: &Path, args: &SshArgs) -> Result<()> {
     if args.proxy {
         return proxy(data_dir, &args.instance, Duration::from_secs(args.wait));
+    }
+    if let Some(user) = &args.user {
+        login_user_check(user)?;
     }
     let door = door(data_dir, &args.instance)?;
     let words = ssh_words(data_dir, args, &door)?;
@@ -69,6 +73,8 @@ fn ssh_words(data_dir: &Path, args: &SshArgs, door: &Door) -> Result<Vec<String>
         words.extend(["-o".into(), "IdentitiesOnly=yes".into(), "-i".into(), identity.display().to_string()]);
     }
     let user = args.user.as_deref().unwrap_or(&door.login_user);
+    // The image may have been registered before its user was checked.
+    login_user_check(user)?;
     words.extend(["-l".into(), user.into(), args.instance.clone()]);
     if !args.command.is_empty() {
         words.push("--".into());

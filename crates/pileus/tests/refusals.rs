@@ -1,0 +1,91 @@
+//! What `pileus image import` and `pileus ssh` refuse before any work, against a simulated cloud.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the server may take to open.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A simulated cloud, ended and removed with this.
+struct Cloud {
+    directory: tempfile::TempDir,
+    server: Child,
+}
+
+impl Cloud {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = pileus(&directory.path().join("cloud"));
+        let server = command.args(["serve", "--simulate", "--listen", "127.0.0.1:0"]).stderr(Stdio::null()).spawn().unwrap();
+        let this = Self { directory, server };
+        let start = Instant::now();
+        while !this.run(&["env"]).status.success() {
+            assert!(start.elapsed() < LIMIT, "the cloud doesn't open");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        this
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("cloud")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        pileus(&self.data_dir()).args(arguments).output().unwrap()
+    }
+
+    /// What the command says when it is refused.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty(), "{said}");
+        said
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+}
+
+fn pileus(data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pileus"));
+    command.arg("--data-dir").arg(data_dir);
+    command
+}
+
+#[test]
+fn an_import_is_judged_by_its_words_before_its_file_is_opened() {
+    let cloud = Cloud::start();
+    let long = "x".repeat(10_000);
+    for (name, more, says) in [
+        ("ab", [].as_slice(), "3 to 128 characters, not 2"),
+        (&long, &[], "3 to 128 characters, not 10000"),
+        ("a\nb", &[], r"has no '\n'"),
+        ("name", &["--login-user", "a\nb"], "login user"),
+        ("name", &["--login-user=-l"], "login user"),
+        ("name", &["--description", &long], "at most 255 characters, not 10000"),
+    ] {
+        let said = cloud.refused(&[&["image", "import", "/nowhere", "--name", name], more].concat());
+        assert!(said.contains(says) && said.len() < 300, "{said}");
+        assert!(!cloud.data_dir().join("staging").exists(), "{said}");
+    }
+    assert!(cloud.refused(&["image", "import", "/nowhere", "--name", "a good name"]).contains("/nowhere"));
+    assert!(cloud.refused(&["image", "import", "/nowhere"]).contains("not provided:\n  --name <NAME>"));
+}
+
+#[test]
+fn ssh_takes_no_user_that_is_none() {
+    let cloud = Cloud::start();
+    let (id, long) = ("i-0123456789abcdef0", "x".repeat(10_000));
+    for user in ["--user=a\nb", "--user=-oProxyCommand=id", "--user=", "--user=$(id)", "--user=a b", &format!("--user={long}")] {
+        let said = cloud.refused(&["ssh", "--print", user, id]);
+        assert!(said.contains("a user's name is") && said.len() < 300, "{said}");
+    }
+    assert!(cloud.refused(&["ssh", "--print", "--user=jane@example.com", id]).contains("there is no instance"));
+}
