@@ -17,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) capacity: Capacity,
     pub(crate) hypervisor: Hypervisor,
     pub(crate) network: Network,
+    pub(crate) s3: S3,
 }
 
 /// What fits on this host.
@@ -79,6 +80,47 @@ pub(crate) struct Network {
     pub(crate) mtu: u16,
 }
 
+/// Who owns what is written into a new bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum Ownership {
+    /// The bucket's owner; lists of grants don't count.
+    BucketOwnerEnforced,
+    /// The bucket's owner, if the writer said so.
+    BucketOwnerPreferred,
+    /// The writer.
+    ObjectWriter,
+}
+
+/// The object store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct S3 {
+    /// Domains under which `bucket.domain` and `bucket.s3.domain` name a bucket.
+    pub(crate) domains: Vec<String>,
+    /// The ownership of new buckets: `BucketOwnerEnforced` as Amazon's since April 2023, `BucketOwnerPreferred` or `ObjectWriter`.
+    pub(crate) ownership: Ownership,
+    /// Whether new buckets refuse everything public, as Amazon's do since April 2023.
+    pub(crate) block_public_access: bool,
+}
+
+impl Default for S3 {
+    fn default() -> Self {
+        Self { domains: vec!["localhost".into()], ownership: Ownership::BucketOwnerEnforced, block_public_access: true }
+    }
+}
+
+impl S3 {
+    /// As the front takes it.
+    pub(crate) fn settings(&self) -> s3::Settings {
+        let ownership = match self.ownership {
+            Ownership::BucketOwnerEnforced => objects::Ownership::BucketOwnerEnforced,
+            Ownership::BucketOwnerPreferred => objects::Ownership::BucketOwnerPreferred,
+            Ownership::ObjectWriter => objects::Ownership::ObjectWriter,
+        };
+        s3::Settings { domains: self.domains.clone(), ownership, block_public_access: self.block_public_access }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -87,6 +129,7 @@ impl Default for Config {
             capacity: Capacity::default(),
             hypervisor: Hypervisor::default(),
             network: Network::default(),
+            s3: S3::default(),
         }
     }
 }

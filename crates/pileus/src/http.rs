@@ -1,14 +1,14 @@
 //! The API's port: HTTP with limits, one task a connection.
 
-use crate::places::{Place, Places};
+use crate::places::{Busy, Place, Places};
 use anyhow::Result;
 use api::{BODY_BYTES_MAX, Gate};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::io::{Error, ErrorKind, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -34,8 +34,20 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long connections may finish what they are at when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
+/// Who answers.
+pub(crate) struct Services {
+    /// All services but S3.
+    pub(crate) gate: Gate,
+    pub(crate) s3: s3::Front,
+}
+
 /// Answers, on so many connections at one time, until `stop` turns true; then lets the open calls finish.
-pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, connections_max: usize, mut stop: watch::Receiver<bool>) -> Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    services: Arc<Services>,
+    connections_max: usize,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
     let places = Places::new(connections_max);
     let mut open = JoinSet::new();
     loop {
@@ -43,8 +55,8 @@ pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, connections_ma
             accepted = listener.accept() => accepted,
             () = stopped(&mut stop) => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 accept_failed(&error).await;
                 continue;
@@ -55,7 +67,7 @@ pub(crate) async fn serve(listener: TcpListener, gate: Arc<Gate>, connections_ma
             place = places.take() => place,
             () = stopped(&mut stop) => break,
         };
-        open.spawn(connection(stream, gate.clone(), place, stop.clone()));
+        open.spawn(connection(stream, peer, services.clone(), place, stop.clone()));
         while open.try_join_next().is_some() {}
     }
     let all = async { while open.join_next().await.is_some() {} };
@@ -77,19 +89,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|s| *s).await);
 }
 
-async fn connection(stream: TcpStream, gate: Arc<Gate>, place: Arc<Place>, mut stop: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, services: Arc<Services>, place: Arc<Place>, mut stop: watch::Receiver<bool>) {
     let taken = place.clone();
     let service = service_fn(move |request| {
-        let (gate, busy) = (gate.clone(), taken.busy());
+        let (services, busy) = (services.clone(), taken.busy());
         async move {
             // Its place has just been given up: the request came too late, and is not begun.
             let busy = busy.ok_or(ErrorKind::ConnectionAborted)?;
-            // The body keeps the place busy for as long as it is being sent.
-            let held = move |error: Infallible| {
-                let _ = &busy;
-                match error {}
-            };
-            Ok::<_, Error>(answer(&gate, request).await.map(|body| Full::new(body).map_err::<_, Infallible>(held)))
+            Ok::<_, Error>(answer(&services, request, peer).await.map(|body| Held { body, _busy: busy }))
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -110,6 +117,29 @@ async fn connection(stream: TcpStream, gate: Arc<Gate>, place: Arc<Place>, mut s
     };
     if let Err(error) = done {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// A body that keeps its place busy for as long as it is being sent.
+struct Held<B> {
+    body: B,
+    _busy: Busy,
+}
+
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -169,17 +199,22 @@ impl AsyncWrite for Impatient {
     }
 }
 
-async fn answer(gate: &Gate, request: http::Request<Incoming>) -> http::Response<Bytes> {
+async fn answer(services: &Services, request: http::Request<Incoming>, peer: SocketAddr) -> http::Response<Either<Full<Bytes>, s3::Body>> {
     let (head, body) = request.into_parts();
+    if services.s3.wants(&head) {
+        return services.s3.call(http::Request::from_parts(head, body), peer).await.map(Either::Right);
+    }
+    let gate = &services.gate;
     let read = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-    match read {
+    let answer = match read {
         Ok(Ok(body)) => gate.handle(http::Request::from_parts(head, body.to_bytes())).await,
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             gate.refuse(http::StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large")
         }
         Ok(Err(_)) => gate.refuse(http::StatusCode::BAD_REQUEST, "The request body could not be read"),
         Err(_) => gate.refuse(http::StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time"),
-    }
+    };
+    answer.map(|body| Either::Left(Full::new(body)))
 }
 
 #[cfg(test)]

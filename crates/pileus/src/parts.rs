@@ -1,6 +1,7 @@
 //! What a running cloud is made of, put together in order.
 
 use crate::config::{self, Config};
+use crate::http::Services;
 use anyhow::{Context as _, Result};
 use api::ports::{Console, PortError, Ports};
 use async_trait::async_trait;
@@ -22,6 +23,7 @@ use node::network::fake::{FakeNetwork, FakeNetworkHost};
 use node::network::linux::{LinuxNetwork, NetworkConfig, Uplink};
 use node::volume::fake::{FakeVolumeHost, FakeVolumes};
 use node::volume::qcow2::Qcow2Volumes;
+use objects::{MasterKey, Objects};
 use reconcile::directory::StoreDirectory;
 use reconcile::{Drivers, HostFacts, LinuxHost, Reconciler};
 use std::path::{Path, PathBuf};
@@ -74,7 +76,7 @@ impl Ports for DriverPorts {
 }
 
 /// Opens the store and the drivers, and puts the gate and the loops before them.
-pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpoint: String) -> Result<(Arc<Parts>, api::Gate)> {
+pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpoint: String) -> Result<(Arc<Parts>, Services)> {
     let mode = if simulate { Mode::Simulated } else { Mode::Real };
     let store = Store::open(&data_dir.join("state.db"), mode, Arc::new(NoFaults)).context("can't open the store")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -94,8 +96,32 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
     let reconciler = Reconciler::new(store.clone(), drivers.clone(), clock.clone(), Arc::new(NoFaults), host_facts, changed);
     let ports = Arc::new(DriverPorts(drivers.hypervisor.clone()));
     let gate = api::Gate::new(store.clone(), clock.clone(), rand::rng(), ports, cloud.clone());
+    let objects = Objects::open(&data_dir.join("objects"), MasterKey::new(master_key(data_dir)?), Arc::new(NoFaults));
+    let objects = objects.context("can't open the objects")?;
+    let s3 = s3::Front::new(objects, store.clone(), clock.clone(), rand::rng(), config.s3.settings());
     let parts = Parts { data_dir: data_dir.into(), config, endpoint, store, clock, cloud, drivers, reconciler, accelerator };
-    Ok((Arc::new(parts), gate))
+    Ok((Arc::new(parts), Services { gate, s3 }))
+}
+
+/// The key that wraps the keys of encrypted objects; drawn when the cloud is new, and never to be lost.
+fn master_key(data_dir: &Path) -> Result<[u8; 32]> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = data_dir.join("objects.key");
+    match std::fs::read(&path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| anyhow::anyhow!("{} is no key of 32 bytes", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key: [u8; 32] = rand::random();
+            let fresh = data_dir.join("objects.key.new");
+            let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+            file.write_all(&key)?;
+            file.sync_all()?;
+            std::fs::rename(&fresh, &path)?;
+            std::fs::File::open(data_dir)?.sync_all()?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+    }
 }
 
 /// The drivers of this machine, and its accelerator.

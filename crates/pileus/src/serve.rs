@@ -11,11 +11,13 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// What is logged unless `RUST_LOG` says else; s3s calls each refusal an error.
+const LOG: &str = "info,s3s=off";
 /// Threads that answer calls. The machine belongs to the guests.
 const WORKERS: usize = 2;
 
 pub(crate) fn run(data_dir: &Path, args: &ServeArgs) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let mut config = Config::load(args.config.as_deref())?;
     if let Some(listen) = args.listen {
@@ -65,13 +67,13 @@ fn files_raise() -> Result<()> {
 async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("can't listen on {}", config.listen))?;
     let endpoint = format!("http://{}", listener.local_addr()?);
-    let (parts, gate) = parts::build(data_dir, config, simulate, endpoint).await?;
+    let (parts, services) = parts::build(data_dir, config, simulate, endpoint).await?;
     commands::image::leftovers_remove(&data_dir.join("staging"));
     let socket = admin::server::listen(data_dir)?;
     let (stop, stopping) = watch::channel(false);
     let loops = tokio::spawn(parts.reconciler.clone().run(stopping.clone()));
     let operator = tokio::spawn(admin::server::serve(socket, parts.clone(), stopping.clone()));
-    let answers = tokio::spawn(http::serve(listener, Arc::new(gate), http::CONNECTIONS_MAX, stopping));
+    let answers = tokio::spawn(http::serve(listener, Arc::new(services), http::CONNECTIONS_MAX, stopping));
     tracing::info!(endpoint = parts.endpoint, mode = parts.store.mode().as_str(), accelerator = parts.accelerator.0, "the cloud is open");
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

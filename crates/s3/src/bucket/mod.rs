@@ -1,0 +1,142 @@
+//! Buckets: made, found, listed, deleted.
+
+use crate::caller::Caller;
+use crate::error::{self, Result};
+use crate::service::S3;
+use crate::time;
+use model::scope::{DEFAULT_REGION, Region};
+use objects::{Acl, Bucket, Grant, Grantee, Permission, PublicAccessBlock, Versioning};
+use s3s::dto::{self, *};
+use s3s::validation::NameValidation;
+use s3s::{S3Request, S3Response, s3_error};
+use std::collections::BTreeMap;
+
+/// Most buckets of an account ("Bucket restrictions and limitations").
+const BUCKETS_MAX: usize = 10_000;
+
+/// Which names s3s lets through: all that a bucket here can have. CreateBucket says why it refuses one.
+pub(crate) struct Names;
+
+impl NameValidation for Names {
+    fn validate_bucket_name(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// ListBuckets.
+pub(crate) async fn list(s3: &S3, request: S3Request<ListBucketsInput>) -> Result<S3Response<ListBucketsOutput>> {
+    let caller = Caller::of(&request);
+    let account = caller.account().ok_or_else(error::denied)?;
+    let input = request.input;
+    let max = input.max_buckets.unwrap_or(10_000);
+    if !(1..=10_000).contains(&max) {
+        return Err(s3_error!(InvalidArgument, "Argument max-buckets must be an integer between 1 and 10000"));
+    }
+    let prefix = input.prefix.as_deref().unwrap_or_default();
+    let after = input.continuation_token.as_deref().unwrap_or_default();
+    let mut found = s3.objects.buckets(account);
+    found.retain(|b| b.name.starts_with(prefix) && b.name.as_str() > after && input.bucket_region.as_ref().is_none_or(|r| b.region == *r));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    let max = usize::try_from(max).unwrap_or_default();
+    let more = found.len() > max;
+    found.truncate(max);
+    let continuation_token = if more { found.last().map(|b| b.name.clone()) } else { None };
+    let paged = input.max_buckets.is_some();
+    let show = |b: &std::sync::Arc<Bucket>| dto::Bucket {
+        name: Some(b.name.clone()),
+        creation_date: Some(time::show(b.created)),
+        bucket_region: paged.then(|| b.region.clone()),
+    };
+    let buckets = Some(found.iter().map(show).collect());
+    let owner = Some(s3.owner(account));
+    Ok(S3Response::new(ListBucketsOutput { buckets, owner, continuation_token, prefix: input.prefix }))
+}
+
+/// CreateBucket.
+pub(crate) async fn create(s3: &S3, request: S3Request<CreateBucketInput>) -> Result<S3Response<CreateBucketOutput>> {
+    let caller = Caller::of(&request);
+    let account = caller.account().ok_or_else(error::denied)?.clone();
+    let signed = request.region.as_ref().map_or(DEFAULT_REGION, |r| r.as_str()).to_owned();
+    let input = request.input;
+    if let Err(why) = model::bucket::name_check(&input.bucket) {
+        tracing::debug!(%why, "no bucket's name");
+        return Err(s3_error!(InvalidBucketName, "The specified bucket is not valid."));
+    }
+    let asked = input.create_bucket_configuration.as_ref().and_then(|c| c.location_constraint.as_ref()).map(|l| l.as_str().to_owned());
+    let region = region(asked.as_deref(), &signed)?;
+    if s3.objects.buckets(&account).len() >= BUCKETS_MAX {
+        return Err(s3_error!(TooManyBuckets, "You have attempted to create more buckets than allowed"));
+    }
+    let bucket = Bucket {
+        name: input.bucket.clone(),
+        owner: account.clone(),
+        region,
+        created: s3.now(),
+        versioning: Versioning::Off,
+        object_lock: false,
+        acl: Acl { grants: vec![Grant { grantee: Grantee::Account(account.clone()), permission: Permission::FullControl }] },
+        ownership: Some(s3.settings.ownership),
+        policy: None,
+        public_access_block: s3.settings.block_public_access.then_some(BLOCK_ALL),
+        tags: BTreeMap::new(),
+        documents: BTreeMap::new(),
+    };
+    match s3.objects.bucket_create(bucket).await {
+        Ok(()) => {}
+        Err(objects::Error::BucketExists { owner }) if owner == account => {
+            // In us-east-1 making one's own bucket again is no error ("CreateBucket", BucketAlreadyOwnedByYou).
+            if s3.bucket(&input.bucket)?.region != DEFAULT_REGION || signed != DEFAULT_REGION {
+                let text = "Your previous request to create the named bucket succeeded and you already own it.";
+                return Err(s3_error!(BucketAlreadyOwnedByYou, "{text}"));
+            }
+        }
+        Err(error) => return Err(error::engine(error)),
+    }
+    Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
+}
+
+/// Refuses everything public.
+const BLOCK_ALL: PublicAccessBlock =
+    PublicAccessBlock { block_public_acls: true, ignore_public_acls: true, block_public_policy: true, restrict_public_buckets: true };
+
+/// Where a new bucket is: what was asked for, which must be where the request was signed for.
+fn region(asked: Option<&str>, signed: &str) -> Result<String> {
+    let asked = match asked {
+        None | Some("") => None,
+        Some("EU") => Some("eu-west-1"),
+        Some(other) => Some(other),
+    };
+    let known = |name: &str| name.parse::<Region>().is_ok();
+    match asked {
+        Some(name) if name == DEFAULT_REGION || !known(name) => {
+            Err(s3_error!(InvalidLocationConstraint, "The specified location-constraint is not valid"))
+        }
+        // A request signed for us-east-1 may make a bucket anywhere.
+        Some(name) if name == signed || signed == DEFAULT_REGION => Ok(name.to_owned()),
+        None if signed == DEFAULT_REGION => Ok(signed.to_owned()),
+        other => {
+            let name = other.unwrap_or("unspecified");
+            let text = "location constraint is incompatible for the region specific endpoint this request was sent to.";
+            Err(s3_error!(IllegalLocationConstraintException, "The {name} {text}"))
+        }
+    }
+}
+
+/// HeadBucket.
+pub(crate) async fn head(s3: &S3, request: S3Request<HeadBucketInput>) -> Result<S3Response<HeadBucketOutput>> {
+    let bucket = s3.bucket(&request.input.bucket)?;
+    Ok(S3Response::new(HeadBucketOutput { bucket_region: Some(bucket.region.clone()), ..HeadBucketOutput::default() }))
+}
+
+/// DeleteBucket.
+pub(crate) async fn delete(s3: &S3, request: S3Request<DeleteBucketInput>) -> Result<S3Response<DeleteBucketOutput>> {
+    s3.objects.bucket_delete(&request.input.bucket).await.map_err(error::engine)?;
+    Ok(S3Response::with_status(DeleteBucketOutput {}, http::StatusCode::NO_CONTENT))
+}
+
+/// GetBucketLocation: nothing for us-east-1.
+pub(crate) async fn location(s3: &S3, request: S3Request<GetBucketLocationInput>) -> Result<S3Response<GetBucketLocationOutput>> {
+    let bucket = s3.bucket(&request.input.bucket)?;
+    let location_constraint = (bucket.region != DEFAULT_REGION).then(|| BucketLocationConstraint::from(bucket.region.clone()));
+    Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
+}

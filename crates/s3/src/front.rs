@@ -1,0 +1,188 @@
+//! The way in: what is S3's, what s3s is not asked, and what every answer gets.
+
+use crate::body::Patient;
+use crate::host::Hosts;
+use crate::service::S3;
+use crate::settings::Settings;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use model::time::Clock;
+use objects::Objects;
+use rand::rngs::StdRng;
+use rand::{CryptoRng, RngExt as _, SeedableRng as _};
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, S3Error, s3_error};
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use store::Store;
+
+/// Longest body in XML, in bytes: a list of 10,000 parts and one of 1,000 keys fit.
+const XML_BYTES_MAX: usize = 4 << 20;
+/// Longest file in a form, in bytes: `s3s` keeps it in memory.
+const FORM_FILE_BYTES_MAX: u64 = 256 << 20;
+/// How far a presigned URL's date may be ahead, in seconds.
+const SKEW_SECONDS: u32 = 900;
+
+/// Where a request came from; an extension of each.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// S3's front.
+pub struct Front {
+    service: S3Service,
+    hosts: Hosts,
+    rng: Mutex<StdRng>,
+}
+
+impl std::fmt::Debug for Front {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Front").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+/// The service in the credential's scope, of the header or of a presigned URL.
+fn signed_service(head: &Parts) -> Option<String> {
+    let named = |credential: &str| credential.rsplit('/').nth(1).map(str::to_owned);
+    if let Some(value) = head.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()) {
+        let credential = value.strip_prefix("AWS4-HMAC-SHA256")?.split(',').find_map(|p| p.trim().strip_prefix("Credential="))?;
+        return named(credential);
+    }
+    named(&query(head, "X-Amz-Credential")?)
+}
+
+/// A parameter of the query, decoded.
+fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
+    let pairs = head.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let value = pairs.into_iter().find_map(|(n, value)| (n == name).then_some(value))?;
+    percent_encoding::percent_decode_str(value).decode_utf8().ok()
+}
+
+/// Whether it is signed by the older way, which this cloud refuses.
+fn is_v2(head: &Parts) -> bool {
+    let header = head.headers.get(header::AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS "));
+    header || (query(head, "AWSAccessKeyId").is_some() && query(head, "Signature").is_some())
+}
+
+impl Front {
+    /// A front before an engine; the store has the accounts and their keys.
+    pub fn new(objects: Objects, store: Store, clock: Arc<dyn Clock>, mut rng: impl CryptoRng, settings: Settings) -> Self {
+        let rng = Mutex::new(StdRng::from_rng(&mut rng));
+        let hosts = Hosts(settings.domains.clone());
+        let s3 = S3 { objects, store, clock, settings: Arc::new(settings) };
+        let mut config = S3Config::default();
+        config.xml_max_body_size = XML_BYTES_MAX;
+        config.post_object_max_file_size = FORM_FILE_BYTES_MAX;
+        config.presigned_url_max_skew_time_secs = SKEW_SECONDS;
+        let mut builder = S3ServiceBuilder::new(s3.clone());
+        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        builder.set_auth(s3.clone());
+        builder.set_access(s3);
+        builder.set_host(hosts.clone());
+        builder.set_validation(crate::bucket::Names);
+        Self { service: builder.build(), hosts, rng }
+    }
+
+    /// Whether a request is for S3: by the service that its signature names, its host, or its form. Without a signature, S3 gets
+    /// what can't be a call of another service.
+    #[must_use]
+    pub fn wants(&self, head: &Parts) -> bool {
+        if let Some(service) = signed_service(head) {
+            return service == "s3";
+        }
+        if head.headers.contains_key("x-amz-target") {
+            return false;
+        }
+        let named = head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| self.hosts.read(h));
+        named.is_some_and(|n| n.s3 || n.bucket.is_some()) || is_v2(head) || head.uri.path() != "/"
+    }
+
+    /// Answers a request of S3's.
+    pub async fn call<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let (mut head, body) = request.into_parts();
+        let id = self.request_id();
+        let resource = head.uri.path().to_owned();
+        let method = head.method.clone();
+        head.extensions.insert(Peer(peer));
+        let mut answer = match self.refusal(&head) {
+            Some(error) => error_response(error),
+            None => {
+                let request = Request::from_parts(head, Body::http_body_unsync(Patient::new(body)));
+                self.run(request).await
+            }
+        };
+        named(&mut answer, &id, &resource, &method);
+        answer
+    }
+
+    /// Asks s3s; a panic costs its caller an `InternalError`.
+    async fn run(&self, request: Request<Body>) -> Response<Body> {
+        match AssertUnwindSafe(self.service.call(request)).catch_unwind().await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => error_response(crate::error::internal(&anyhow::anyhow!("{error:?}"))),
+            Err(_) => error_response(crate::error::internal(&anyhow::anyhow!("an operation panicked"))),
+        }
+    }
+
+    /// What is refused before s3s sees it.
+    fn refusal(&self, head: &Parts) -> Option<S3Error> {
+        if is_v2(head) {
+            let text = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.";
+            return Some(s3_error!(InvalidRequest, "{text}"));
+        }
+        // Only temporary keys have tokens, and there are none yet.
+        if head.headers.contains_key("x-amz-security-token") || query(head, "X-Amz-Security-Token").is_some() {
+            return Some(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
+        }
+        None
+    }
+
+    fn request_id(&self) -> String {
+        // A panic while it was locked can't have left it half drawn.
+        format!("{:016X}", self.rng.lock().unwrap_or_else(PoisonError::into_inner).random::<u64>())
+    }
+}
+
+fn error_response(error: S3Error) -> Response<Body> {
+    error.to_http_response().unwrap_or_else(|_| {
+        let mut bare = Response::new(Body::empty());
+        *bare.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        bare
+    })
+}
+
+/// Puts the request's id into an answer, and into its body if that is an error.
+fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method) {
+    let failed = answer.status().is_client_error() || answer.status().is_server_error();
+    if failed && let Some(text) = answer.body().bytes() {
+        const END: &[u8] = b"</Error>";
+        if method != Method::HEAD
+            && let Some(front) = text.strip_suffix(END)
+        {
+            let mut body = Vec::with_capacity(text.len() + 256);
+            body.extend_from_slice(front);
+            let tail = format!("<Resource>{}</Resource><RequestId>{id}</RequestId><HostId>{id}</HostId></Error>", escape(resource));
+            body.extend_from_slice(tail.as_bytes());
+            answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            *answer.body_mut() = Body::from(body);
+        }
+    }
+    let headers = answer.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert("x-amz-request-id", value.clone());
+        headers.insert("x-amz-id-2", value);
+    }
+    headers.entry(header::SERVER).or_insert(HeaderValue::from_static("Pileus"));
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

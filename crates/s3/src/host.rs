@@ -1,0 +1,81 @@
+//! Which bucket a Host header names ("Virtual hosting of general purpose buckets", "Website endpoints").
+
+use s3s::S3Result;
+use s3s::host::{S3Host, VirtualHost};
+use std::borrow::Cow;
+
+/// What a host name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named<'a> {
+    /// The bucket, if the name has one.
+    pub(crate) bucket: Option<&'a str>,
+    /// Whether it is a website's endpoint.
+    pub(crate) website: bool,
+    /// Whether it has one of S3's own labels.
+    pub(crate) s3: bool,
+}
+
+/// The domains that buckets are named under.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosts(pub(crate) Vec<String>);
+
+impl Hosts {
+    /// Reads `bucket.domain`, `bucket.s3.domain`, `bucket.s3.region.domain`, `bucket.s3-website.region.domain`,
+    /// `bucket.s3-website-region.domain`, and the same without a bucket. Any other name is the cloud's own.
+    pub(crate) fn read<'a>(&self, host: &'a str) -> Named<'a> {
+        const PLAIN: Named<'_> = Named { bucket: None, website: false, s3: false };
+        let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+        let domains = self.0.iter().filter(|d| name.len() > d.len() && name.ends_with(d.as_str()));
+        let fronts = domains.filter_map(|d| name[..name.len() - d.len()].strip_suffix('.'));
+        let Some(front) = fronts.min_by_key(|front| front.len()) else { return PLAIN };
+        let mut end = front.len();
+        // From the right: at most a region, then S3's label.
+        for label in front.rsplit('.').take(2) {
+            let start = end - label.len();
+            if label == "s3" || label.starts_with("s3-") {
+                let bucket = (start > 0).then(|| &front[..start - 1]);
+                return Named { bucket, website: label.starts_with("s3-website"), s3: true };
+            }
+            end = start.saturating_sub(1);
+        }
+        Named { bucket: Some(front), website: false, s3: false }
+    }
+}
+
+impl S3Host for Hosts {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        let named = self.read(host);
+        let virtual_host = VirtualHost::new(Cow::Borrowed(host));
+        Ok(match named.bucket {
+            Some(bucket) => virtual_host.with_bucket(bucket),
+            None => virtual_host,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_name_buckets() {
+        let hosts = Hosts(vec!["localhost".into(), "cloud.example.com".into()]);
+        for (host, bucket, website, s3) in [
+            ("localhost:4566", None, false, false),
+            ("127.0.0.1:4566", None, false, false),
+            ("[::1]:4566", None, false, false),
+            ("elsewhere.org", None, false, false),
+            ("b.localhost:4566", Some("b"), false, false),
+            ("a.b.localhost", Some("a.b"), false, false),
+            ("s3.localhost", None, false, true),
+            ("b.s3.localhost", Some("b"), false, true),
+            ("a.b.s3.eu-west-1.cloud.example.com", Some("a.b"), false, true),
+            ("s3.eu-west-1.cloud.example.com:80", None, false, true),
+            ("b.s3-website.eu-west-1.localhost", Some("b"), true, true),
+            ("b.s3-website-us-east-1.localhost", Some("b"), true, true),
+            ("evillocalhost", None, false, false),
+        ] {
+            assert_eq!(hosts.read(host), Named { bucket, website, s3 }, "{host}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! S3: the protocol in front of the storage engine (crate `objects`).
+//!
+//! `s3s` reads requests, checks their signatures and writes replies. What it leaves to us is here: who may do what, checksums,
+//! conditions, ranges, encryption, CORS, websites, and what each operation means. [`Front`] is the way in; one file an operation or a
+//! group of small ones behind it. Source of the behaviour: "Amazon S3 API Reference", "Amazon S3 User Guide".
+
+mod access;
+mod auth;
+mod body;
+mod bucket;
+mod caller;
+mod error;
+mod front;
+mod host;
+mod service;
+mod settings;
+mod time;
+
+pub use front::{Front, Peer};
+pub use s3s::Body;
+pub use settings::Settings;

@@ -1,0 +1,20 @@
+//! What the operator decides.
+
+use objects::Ownership;
+
+/// How S3 is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Domains under which `bucket.domain` and `bucket.s3.domain` name a bucket.
+    pub domains: Vec<String>,
+    /// Who owns what is written into a new bucket. Amazon's is [`Ownership::BucketOwnerEnforced`], since April 2023.
+    pub ownership: Ownership,
+    /// Whether new buckets refuse everything public, as Amazon's do since April 2023.
+    pub block_public_access: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { domains: vec!["localhost".into()], ownership: Ownership::BucketOwnerEnforced, block_public_access: true }
+    }
+}
