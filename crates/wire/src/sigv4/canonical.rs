@@ -15,7 +15,7 @@ impl Canonical {
     pub(super) fn of(request: &Signed<'_>, signed_headers: &[String], service: &str, presigned: bool) -> Result<Self, Refusal> {
         let s3 = service == "s3";
         let path = if s3 { request.path.to_owned() } else { clean_path(request.path)? };
-        let mut text = format!("{}\n{}\n{}\n", request.method, escape_path(&path, s3), query(request.query)?);
+        let mut text = format!("{}\n{}\n{}\n", request.method, escape_path(&path, s3), query(request.query, presigned)?);
         for name in signed_headers {
             let value = header(request, name);
             text.extend([name, ":", &value, "\n"]);
@@ -79,13 +79,13 @@ fn escape_path(path: &str, once: bool) -> String {
     out
 }
 
-/// The query string, its pairs escaped afresh and sorted, without the signature itself.
-fn query(query: &str) -> Result<String, Refusal> {
+/// The query string, its pairs escaped afresh and sorted; that of a presigned URL without the signature itself.
+fn query(query: &str, presigned: bool) -> Result<String, Refusal> {
     let mut pairs = Vec::new();
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (escape(&unescape(name)?), escape(&unescape(value)?));
-        if name != "X-Amz-Signature" {
+        if !(presigned && name == "X-Amz-Signature") {
             pairs.push((name, value));
         }
     }
@@ -97,6 +97,20 @@ fn query(query: &str) -> Result<String, Refusal> {
 pub(super) fn query_value(query: &str, name: &str) -> Result<Option<String>, Refusal> {
     let found = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find(|(n, _)| *n == name);
     found.map(|(_, value)| String::from_utf8(unescape(value)?).map_err(|_| Refusal::BadQuery)).transpose()
+}
+
+/// The first of these query parameters that is given more than once, however its name is escaped: which one counts would be anybody's guess.
+pub(super) fn query_twice<'a>(query: &str, names: &[&'a str]) -> Result<Option<&'a str>, Refusal> {
+    let mut seen = vec![false; names.len()];
+    for pair in query.split('&') {
+        let name = unescape(pair.split_once('=').map_or(pair, |(name, _)| name))?;
+        if let Some(at) = names.iter().position(|n| n.as_bytes() == name)
+            && std::mem::replace(&mut seen[at], true)
+        {
+            return Ok(Some(names[at]));
+        }
+    }
+    Ok(None)
 }
 
 /// Undoes escapes. A plus sign is a space here, as in forms; clients that mean a plus sign send `%2B`.

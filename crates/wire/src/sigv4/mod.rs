@@ -22,8 +22,19 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
 /// How far a client's clock may be off, in milliseconds.
 const MAX_SKEW_MILLIS: i64 = 15 * 60 * 1000;
-/// The longest life of a presigned URL, in seconds: a week.
+/// The longest life of a presigned URL, in seconds: a week. Only S3 lets a URL live as long as it says; with all other services it is a request
+/// like others, and `X-Amz-Expires` is only checked for its form ("Presign" of AWS's SDK for Go; clients of EKS count on it).
 const MAX_EXPIRES_SECONDS: i64 = 604_800;
+/// What a presigned URL carries its signature in.
+const QUERY_PARAMETERS: [&str; 7] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
 /// Bytes of an `Authorization` header that are looked at.
 const MAX_AUTHORIZATION_BYTES: usize = 8192;
 
@@ -152,10 +163,17 @@ pub fn verify(request: &Signed<'_>, rules: &Rules<'_>, lookup: impl FnOnce(&str)
 
 fn check(request: &Signed<'_>, rules: &Rules<'_>, lookup: impl FnOnce(&str) -> Option<Key>) -> Result<Verified, Refusal> {
     let claim = Claim::read(request)?;
+    // Only now, since a claim that is read tells the protocol to refuse it in.
+    if claim.presigned
+        && let Some(twice) = canonical::query_twice(request.query, &QUERY_PARAMETERS)?
+    {
+        return Err(Refusal::Incomplete(format!("AWS query-string parameters must include '{twice}' only once.")));
+    }
     claim.covers(request)?;
     let signed_at = parse_date(&claim.date).ok_or_else(|| Refusal::bad_date(&claim.date))?;
-    claim.in_time(signed_at, rules.now)?;
-    let scope = Scope::parse(&claim.credential).ok_or_else(|| Refusal::bad_credential(&claim.credential))?;
+    let scope = Scope::parse(&claim.credential);
+    claim.in_time(signed_at, rules.now, scope.is_some_and(|s| s.service == "s3"))?;
+    let scope = scope.ok_or_else(|| Refusal::bad_credential(&claim.credential))?;
     in_scope(&scope, &claim.date, rules)?;
     let key = lookup(scope.access_key).ok_or(Refusal::UnknownKey)?;
     // A token on a key that has none is as wrong as none on a key that has one.
@@ -221,10 +239,14 @@ struct Claim {
 impl Claim {
     fn read(request: &Signed<'_>) -> Result<Self, Refusal> {
         let in_query = canonical::query_value(request.query, "X-Amz-Algorithm")?;
-        match (request.headers.get("authorization"), in_query) {
+        let mut in_headers = request.headers.get_all("authorization").iter();
+        match (in_headers.next(), in_query) {
             (None, None) => Err(Refusal::Missing),
             (Some(_), Some(_)) => {
                 Err(Refusal::does_not_match("Only one of the Authorization header and the query string may carry a signature."))
+            }
+            (Some(_), None) if in_headers.next().is_some() => {
+                Err(Refusal::does_not_match("Only one Authorization header may carry a signature."))
             }
             (Some(header), None) => Self::in_header(request, header.to_str().map_err(|_| Refusal::Missing)?.trim()),
             (None, Some(algorithm)) => Self::in_query(request, &algorithm),
@@ -291,7 +313,14 @@ impl Claim {
     /// The host must be signed, and what AWS's services go by. A security token may be added after signing, as AWS's own test suite has it.
     fn covers(&self, request: &Signed<'_>) -> Result<(), Refusal> {
         let signed = |name: &str| self.signed_headers.iter().any(|s| s == name);
-        if !signed("host") && !signed(":authority") {
+        let (authority, host) = (request.authority, request.headers.get("host"));
+        if let (Some(authority), Some(host)) = (authority, host)
+            && !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
+        {
+            return Err(Refusal::does_not_match("The 'Host' header is of another host than the request's own authority."));
+        }
+        // Without an authority to sign, a signature over it covers no host at all.
+        if !(signed("host") || authority.is_some() && signed(":authority")) {
             return Err(Refusal::does_not_match("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."));
         }
         let unsigned = request
@@ -302,8 +331,8 @@ impl Claim {
         unsigned.map_or(Ok(()), |name| Err(Refusal::does_not_match(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."))))
     }
 
-    fn in_time(&self, signed_at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
-        let (life, said) = match self.expires {
+    fn in_time(&self, signed_at: Timestamp, now: Timestamp, is_s3: bool) -> Result<(), Refusal> {
+        let (life, said) = match self.expires.filter(|_| is_s3) {
             Some(seconds) => (seconds.saturating_mul(1000), format!("{seconds} sec")),
             None => (MAX_SKEW_MILLIS, "15 min".to_owned()),
         };

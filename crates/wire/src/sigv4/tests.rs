@@ -350,38 +350,149 @@ fn halves_of_a_signature() {
     assert_eq!(refused(&request).0, "MalformedQueryString");
 }
 
-/// A presigned URL, made with the parts of the verifier; `botocore` in `crate::botocore` makes them independently.
-fn presigned(expires: &str) -> Owned {
+/// A presigned URL with more in its query and these headers signed, made with the parts of the verifier; `botocore` in `crate::botocore` makes
+/// them independently.
+fn presigned_with(service: &str, more: &str, signed_headers: &str) -> Owned {
     let query = format!(
-        "Action=GetCallerIdentity&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2Fsts%2Faws4_request\
-         &X-Amz-Date=20150830T123600Z&X-Amz-Expires={expires}&X-Amz-SignedHeaders=host"
+        "Action=GetCallerIdentity&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2F{service}%2Faws4_request\
+         &X-Amz-Date=20150830T123600Z{more}&X-Amz-SignedHeaders={signed_headers}"
     );
     let mut request = Owned::new("GET", &format!("/?{query}"), &[("host", "sts.example")], "");
-    let scope = Scope { access_key: "AKIDEXAMPLE", date: "20150830", region: "us-east-1", service: "sts", terminator: TERMINATOR };
-    let canonical = Canonical::of(&request.view(), &["host".to_owned()], "sts", true).unwrap();
+    let scope = Scope { access_key: "AKIDEXAMPLE", date: "20150830", region: "us-east-1", service, terminator: TERMINATOR };
+    let canonical = Canonical::of(&request.view(), &header_names(signed_headers), service, true).unwrap();
     let signature = signature(&canonical.text, "20150830T123600Z", &scope, SECRET);
     request.query = format!("{query}&X-Amz-Signature={signature}");
     request
 }
 
+fn presigned(service: &str, expires: &str) -> Owned {
+    presigned_with(service, &format!("&X-Amz-Expires={expires}"), "host")
+}
+
 #[test]
 fn presigned_urls() {
-    let after = |expires: &str, seconds: i64| verify_at(&presigned(expires), Protocol::Query, "sts", Timestamp(NOW.0 + seconds * 1000));
-    assert!(after("60", 60).is_ok());
+    let after = |service: &str, expires: &str, seconds: i64| {
+        let protocol = if service == "s3" { Protocol::RestXml } else { Protocol::Query };
+        verify_at(&presigned(service, expires), protocol, service, Timestamp(NOW.0 + seconds * 1000))
+    };
+    assert!(after("s3", "60", 60).is_ok());
     assert_eq!(
-        after("60", 61).unwrap_err().message,
+        after("s3", "60", 61).unwrap_err().message,
         "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z (20150830T123701Z - 60 sec.)"
     );
-    assert!(after("604800", 604_800).is_ok());
-    for bad in ["604801", "0", "-1", "x", "99999999999999999999"] {
-        assert_eq!(after(bad, 0).unwrap_err().code, "IncompleteSignature", "{bad}");
+    assert!(after("s3", "604800", 604_800).is_ok() && after("s3", "604800", 604_801).is_err());
+    // Other services let each live a quarter of an hour.
+    for expires in ["1", "60", "604800"] {
+        assert!(after("sts", expires, 900).is_ok(), "{expires}");
+        assert_eq!(
+            after("sts", expires, 901).unwrap_err().message,
+            "Signature expired: 20150830T123600Z is now earlier than 20150830T123601Z (20150830T125101Z - 15 min.)"
+        );
     }
-    let mut request = presigned("60");
-    request.query = request.query.replace("&X-Amz-SignedHeaders=host", "");
-    assert_eq!(
-        refused(&request).2,
-        "AWS query-string parameters must include 'X-Amz-SignedHeaders'. Re-examine the query-string parameters."
-    );
+    for bad in ["604801", "0", "-1", "x", "", "60.5", "+60", "99999999999999999999"] {
+        assert_eq!(after("sts", bad, 0).unwrap_err().code, "IncompleteSignature", "{bad}");
+        assert_eq!(after("s3", bad, 0).unwrap_err().code, "IncompleteSignature", "{bad}");
+    }
+    for early in ["sts", "s3"] {
+        assert!(after(early, "604800", -900).is_ok() && after(early, "604800", -901).is_err());
+    }
+}
+
+#[test]
+fn tricks_with_presigned_urls() {
+    let (does_not_match, incomplete) = ("SignatureDoesNotMatch", "IncompleteSignature");
+    type Trick<'a> = (&'a str, &'a dyn Fn(&mut Owned), &'a str);
+    let replace = |from: &'static str, to: &'static str| {
+        move |r: &mut Owned| {
+            assert!(r.query.contains(from));
+            r.query = r.query.replace(from, to);
+        }
+    };
+    let add = |text: &'static str| move |r: &mut Owned| r.query.push_str(text);
+    let set = |name: &'static str, value: &'static str| move |r: &mut Owned| r.set(name, value);
+    let tricks: &[Trick<'_>] = &[
+        ("another host", &set("host", "other.example"), does_not_match),
+        ("another path", &|r| r.path = "/x".to_owned(), does_not_match),
+        ("an escaped path", &|r| r.path = "/%2f".to_owned(), does_not_match),
+        ("another method", &|r| r.method = "POST", does_not_match),
+        ("a body", &|r| r.body = b"Action=Other".to_vec(), does_not_match),
+        ("another action", &replace("GetCallerIdentity", "GetSessionToken"), does_not_match),
+        ("a further parameter", &add("&A=1"), does_not_match),
+        ("a longer life", &replace("Expires=60", "Expires=600"), does_not_match),
+        ("a later date", &replace("123600Z", "123601Z"), does_not_match),
+        ("another day", &replace("Date=20150830", "Date=20150829"), does_not_match),
+        ("a date that is none", &replace("Date=20150830", "Date=20150230"), incomplete),
+        ("another region", &replace("us-east-1", "mars"), does_not_match),
+        ("another service", &replace("%2Fsts%2F", "%2Fec2%2F"), does_not_match),
+        ("another terminator", &replace("aws4_request", "aws5_request"), does_not_match),
+        ("another key", &replace("AKIDEXAMPLE", "AKIANOBODY"), "InvalidClientTokenId"),
+        ("a credential in lower case", &replace("AKIDEXAMPLE", "akidexample"), "InvalidClientTokenId"),
+        ("a credential escaped twice", &replace("%2F", "%252F"), incomplete),
+        ("a token", &add("&X-Amz-Security-Token=TOKEN"), "InvalidClientTokenId"),
+        ("an empty token", &add("&X-Amz-Security-Token="), "InvalidClientTokenId"),
+        ("a token as a header", &set("x-amz-security-token", "TOKEN"), "InvalidClientTokenId"),
+        ("an empty signature", &|r| r.query.truncate(r.query.len() - 64), does_not_match),
+        ("half a signature", &|r| r.query.truncate(r.query.len() - 32), does_not_match),
+        ("a longer signature", &add("0"), does_not_match),
+        ("no signed headers", &replace("&X-Amz-SignedHeaders=host", ""), incomplete),
+        ("no signature", &replace("&X-Amz-Signature", "&X-Amz-Signatur"), incomplete),
+        ("a name in lower case", &replace("X-Amz-Signature", "x-amz-signature"), incomplete),
+        ("the algorithm in lower case", &replace("AWS4-HMAC", "aws4-hmac"), incomplete),
+        ("the algorithm's name escaped", &replace("X-Amz-Algorithm", "X%2DAmz-Algorithm"), "MissingAuthenticationToken"),
+        ("semicolons", &replace("&X-Amz-Date", ";X-Amz-Date"), incomplete),
+        ("a broken escape", &add("&a=%zz"), "MalformedQueryString"),
+        ("half an escape", &add("&a=%2"), "MalformedQueryString"),
+        ("two signatures", &add("&X-Amz-Signature=00"), incomplete),
+        ("two signatures, one escaped", &add("&X%2DAmz-Signature=00"), incomplete),
+        ("two lives", &add("&X-Amz-Expires=604800"), incomplete),
+        ("two dates, one escaped", &add("&X-Amz-%44ate=20150830T123600Z"), incomplete),
+        ("a header besides", &set("authorization", "Basic eDp5"), does_not_match),
+        ("an empty header besides", &set("authorization", ""), does_not_match),
+        ("another operation in a header", &set("x-amz-target", "Other.Operation"), does_not_match),
+        ("a body that isn't signed", &set("x-amz-content-sha256", "UNSIGNED-PAYLOAD"), does_not_match),
+    ];
+    assert!(verify_at(&presigned("sts", "60"), Protocol::Query, "sts", NOW).is_ok());
+    for (name, trick, code) in tricks {
+        let mut request = presigned("sts", "60");
+        trick(&mut request);
+        assert_eq!(refused(&request).0, *code, "{name}");
+    }
+    // These the owner of the key has signed.
+    for (more, signed_headers, words) in [
+        ("", "x-foo", "'Host' or ':authority' must be a 'SignedHeader'"),
+        ("", "", "'Host' or ':authority' must be a 'SignedHeader'"),
+        ("", ":authority", "'Host' or ':authority' must be a 'SignedHeader'"),
+        ("&X-Amz-Expires=1&X-Amz-Expires=2", "host", "must include 'X-Amz-Expires' only once"),
+        ("&X-Amz-Credential=x", "host", "must include 'X-Amz-Credential' only once"),
+    ] {
+        let message = refused(&presigned_with("sts", more, signed_headers)).2;
+        assert!(message.contains(words), "{more} {signed_headers}: {message}");
+    }
+}
+
+/// Two names of one host would let what is signed be another than what is served.
+#[test]
+fn the_authority_is_the_host() {
+    let request = presigned("sts", "60");
+    let at = |authority| {
+        let rules = Rules { protocol: Protocol::Query, service: Some("sts"), region: &|_| true, now: NOW };
+        verify(&Signed { authority: Some(authority), ..request.view() }, &rules, key).map_err(|e| e.message)
+    };
+    assert!(at("sts.example").is_ok() && at("STS.example").is_ok());
+    for other in ["other.example", "sts.example:80", "user@sts.example", ""] {
+        assert!(at(other).unwrap_err().starts_with("The 'Host' header is of another host"), "{other}");
+    }
+}
+
+#[test]
+fn one_signature_a_request() {
+    let mut request = signed("AKIDEXAMPLE", &[]);
+    request.headers.append("authorization", HeaderValue::from_static("Basic eDp5"));
+    assert_eq!(refused(&request).2, "Only one Authorization header may carry a signature.");
+    // What only a presigned URL has is a parameter like others beside a header.
+    let mut request = signed("AKIDEXAMPLE", &[]);
+    request.query = "X-Amz-Signature=00".to_owned();
+    assert_eq!(refused(&request).0, "SignatureDoesNotMatch");
 }
 
 proptest! {
