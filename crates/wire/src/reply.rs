@@ -7,6 +7,9 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use std::borrow::Cow;
 
+/// Room to begin a reply with, in bytes: most fit.
+const REPLY_BYTES: usize = 4096;
+
 /// An operation's output, encoded.
 #[derive(Debug)]
 pub struct Reply {
@@ -18,7 +21,7 @@ pub struct Reply {
 impl Reply {
     /// Encodes the output of an operation.
     pub fn new<T: Encode>(action: &'static str, output: &T) -> Self {
-        let mut xml = Xml::default();
+        let mut xml = Xml::with_capacity(REPLY_BYTES);
         output.encode(&mut xml);
         Self { action, members: xml.into_string(), empty: T::EMPTY }
     }
@@ -29,26 +32,31 @@ impl Reply {
     /// which no one can reach before an operation of theirs is built.
     #[must_use]
     pub fn into_response(self, envelope: &Envelope<'_>) -> Response<Bytes> {
-        let Self { action, members, empty } = self;
+        let Self { action, mut members, empty } = self;
         let root = format!("{action}Response");
-        let mut xml = Xml::document(members.len() + 512);
-        xml.open_in(&root, &envelope.namespace);
+        let mut head = Xml::document(256);
+        let mut tail = Xml::default();
+        head.open_in(&root, &envelope.namespace);
         if envelope.protocol == Protocol::Ec2 {
-            xml.text("requestId", envelope.request_id);
-            xml.raw(if empty { "<return>true</return>" } else { &members });
+            head.text("requestId", envelope.request_id);
+            if empty {
+                head.raw("<return>true</return>");
+            }
         } else {
             if !empty {
                 let result = format!("{action}Result");
-                xml.open(&result);
-                xml.raw(&members);
-                xml.close(&result);
+                head.open(&result);
+                tail.close(&result);
             }
-            xml.open("ResponseMetadata");
-            xml.text("RequestId", envelope.request_id);
-            xml.close("ResponseMetadata");
+            tail.open("ResponseMetadata");
+            tail.text("RequestId", envelope.request_id);
+            tail.close("ResponseMetadata");
         }
-        xml.close(&root);
-        envelope.respond(StatusCode::OK, xml.into_string().into())
+        tail.close(&root);
+        // Around the members where they are: a long reply is not copied into a second buffer.
+        members.insert_str(0, &head.into_string());
+        members.push_str(&tail.into_string());
+        envelope.respond(StatusCode::OK, members.into())
     }
 }
 

@@ -111,12 +111,18 @@ impl Xml {
         self.out.push_str(xml);
     }
 
+    /// A writer with room for this many bytes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { out: String::with_capacity(capacity) }
+    }
+
     /// A writer that has begun with the XML declaration, with room for this many bytes.
     #[must_use]
     pub fn document(capacity: usize) -> Self {
-        let mut out = String::with_capacity(capacity);
-        out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        Self { out }
+        let mut xml = Self::with_capacity(capacity);
+        xml.raw("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        xml
     }
 }
 
@@ -173,6 +179,10 @@ impl Text for Vec<u8> {
 /// Appends `text` with what XML 1.0 reserves escaped. Characters that XML can't carry in any form become U+FFFD: one bad tag must not
 /// make a whole reply unreadable.
 pub fn escape(text: &str, out: &mut String) {
+    // Nearly every value is plain: one pass over its bytes says so.
+    if !text.bytes().any(is_special) {
+        return out.push_str(text);
+    }
     let mut plain = 0;
     for (at, c) in text.char_indices() {
         let instead = match c {
@@ -190,6 +200,11 @@ pub fn escape(text: &str, out: &mut String) {
         plain = at + c.len_utf8();
     }
     out.push_str(&text[plain..]);
+}
+
+/// Whether a byte is, or may begin, a character that is not written as it is; 0xEF begins U+FFFE and U+FFFF.
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'&' | b'<' | b'>' | b'"' | 0xef)
 }
 
 #[cfg(test)]
