@@ -28,6 +28,9 @@ use wire::{ApiError, Dialect, Parameters, Protocol, Reply};
 /// Longest body of a request, in bytes. EC2's largest parameters (16 KiB of user data, 1,000 ids) fit many times.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// How much is logged of a region that is none, in bytes.
+const REGION_SHOWN_BYTES: usize = 64;
+
 /// What a retry or a next page may say differently: see [`Call::fingerprint`].
 const VOLATILE: [&str; 4] = ["ClientToken", "DryRun", "MaxResults", "NextToken"];
 
@@ -141,7 +144,14 @@ impl Gate {
             return Err(ApiError::new("RequestEntityTooLarge", format!("The request body is longer than {BODY_BYTES_MAX} bytes")));
         }
         let snapshot = self.store.snapshot();
-        let is_region = |name: &str| name.parse::<Region>().is_ok();
+        let is_region = |name: &str| {
+            let is_one = name.parse::<Region>().is_ok();
+            if !is_one {
+                // EC2 tells the client nothing of it, so the operator is told.
+                tracing::info!(region = ?name.get(..REGION_SHOWN_BYTES).unwrap_or(name), "a request is signed for a region that isn't AWS's");
+            }
+            is_one
+        };
         let lookup = |id: &str| snapshot.access_key(id).map(|k| Key { secret: k.secret.clone(), session: None });
         let verified = request.verify(&is_region, wire::Timestamp(now.0), lookup)?;
         let key = snapshot.access_key(&verified.access_key).ok_or_else(ApiError::internal)?;
