@@ -70,6 +70,8 @@ def test_the_default_vpc_hangs_together(cloud):
     assert {s["AvailabilityZone"]: s["AvailabilityZoneId"] for s in subnets} == {z["ZoneName"]: z["ZoneId"] for z in zones}
     attribute = ec2.describe_account_attributes(AttributeNames=["default-vpc"])["AccountAttributes"][0]
     assert attribute["AttributeValues"] == [{"AttributeValue": vpc["VpcId"]}]
+    [gateway] = ec2.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [vpc["VpcId"]]}])["InternetGateways"]
+    assert gateway["Attachments"] == [{"State": "available", "VpcId": vpc["VpcId"]}]
     assert any(r["RegionName"] == ec2.meta.region_name for r in ec2.describe_regions()["Regions"])
 
 

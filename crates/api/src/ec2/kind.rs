@@ -54,6 +54,13 @@ pub(crate) const SUBNET: Kind = Kind {
     says: ("The subnet ID '", "' does not exist"),
     says_many: ("The subnet IDs '", "' do not exist"),
 };
+pub(crate) const INTERNET_GATEWAY: Kind = Kind {
+    prefix: "igw",
+    malformed: "InvalidInternetGatewayId.Malformed",
+    not_found: "InvalidInternetGatewayID.NotFound",
+    says: ("The internetGateway ID '", "' does not exist"),
+    says_many: ("The internetGateway IDs '", "' do not exist"),
+};
 pub(crate) const GROUP: Kind = Kind {
     prefix: "sg",
     malformed: "InvalidGroupId.Malformed",

@@ -5,6 +5,7 @@ mod common;
 mod image;
 mod instance;
 mod instance_type;
+mod internet_gateway;
 mod key_pair;
 mod kind;
 mod network_interface;
@@ -24,6 +25,7 @@ pub(crate) const ACTIONS: &[&[Entry]] = &[
     image::ACTIONS,
     instance::ACTIONS,
     instance_type::ACTIONS,
+    internet_gateway::ACTIONS,
     key_pair::ACTIONS,
     network_interface::ACTIONS,
     region::ACTIONS,

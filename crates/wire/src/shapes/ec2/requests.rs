@@ -528,6 +528,33 @@ impl Decode for DescribeInstancesRequest {
     }
 }
 
+/// Shape `DescribeInternetGatewaysRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInternetGatewaysRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub internet_gateway_ids: Option<Vec<String>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+
+impl Decode for DescribeInternetGatewaysRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "Filter" => out.filters = cx.structures(m, Form::Flat, MAX_ITEMS),
+                "InternetGatewayId" => out.internet_gateway_ids = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
+                "MaxResults" => out.max_results = cx.scalar(m, Rule::Range(5, 1000)),
+                "NextToken" => out.next_token = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        out
+    }
+}
+
 /// Shape `DescribeKeyPairsRequest` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeKeyPairsRequest {

@@ -377,6 +377,20 @@ impl Encode for DescribeInstancesResult {
     }
 }
 
+/// Shape `DescribeInternetGatewaysResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInternetGatewaysResult {
+    pub internet_gateways: Option<Vec<InternetGateway>>,
+    pub next_token: Option<String>,
+}
+
+impl Encode for DescribeInternetGatewaysResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("internetGatewaySet", "item", &self.internet_gateways);
+        xml.scalar("nextToken", &self.next_token);
+    }
+}
+
 /// Shape `DescribeKeyPairsResult` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeKeyPairsResult {
@@ -1666,6 +1680,38 @@ impl Encode for InstanceTypeInfo {
         xml.scalars("supportedUsageClasses", "item", &self.supported_usage_classes);
         xml.scalars("supportedVirtualizationTypes", "item", &self.supported_virtualization_types);
         xml.structure("vCpuInfo", &self.vcpu_info);
+    }
+}
+
+/// Shape `InternetGateway` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InternetGateway {
+    pub attachments: Option<Vec<InternetGatewayAttachment>>,
+    pub internet_gateway_id: Option<String>,
+    pub owner_id: Option<String>,
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl Encode for InternetGateway {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("attachmentSet", "item", &self.attachments);
+        xml.scalar("internetGatewayId", &self.internet_gateway_id);
+        xml.scalar("ownerId", &self.owner_id);
+        xml.structures("tagSet", "item", &self.tags);
+    }
+}
+
+/// Shape `InternetGatewayAttachment` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InternetGatewayAttachment {
+    pub state: Option<String>,
+    pub vpc_id: Option<String>,
+}
+
+impl Encode for InternetGatewayAttachment {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("state", &self.state);
+        xml.scalar("vpcId", &self.vpc_id);
     }
 }
 

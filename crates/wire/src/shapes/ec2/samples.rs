@@ -48,6 +48,7 @@ sample!(DescribeImagesResult { images, next_token });
 sample!(DescribeInstanceStatusResult { instance_statuses, next_token });
 sample!(DescribeInstanceTypesResult { instance_types, next_token });
 sample!(DescribeInstancesResult { next_token, reservations });
+sample!(DescribeInternetGatewaysResult { internet_gateways, next_token });
 sample!(DescribeKeyPairsResult { key_pairs });
 sample!(DescribeNetworkInterfacesResult { network_interfaces, next_token });
 sample!(DescribeRegionsResult { regions });
@@ -379,6 +380,8 @@ sample!(InstanceTypeInfo {
     supported_virtualization_types,
     vcpu_info,
 });
+sample!(InternetGateway { attachments, internet_gateway_id, owner_id, tags });
+sample!(InternetGatewayAttachment { state, vpc_id });
 sample!(IpPermission { from_port, ip_protocol, ip_ranges, ipv6_ranges, prefix_list_ids, to_port, user_id_group_pairs });
 sample!(IpRange { cidr_ip, description });
 sample!(Ipv4PrefixSpecification { ipv4_prefix });
@@ -674,6 +677,7 @@ pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.operation::<DescribeInstanceStatusRequest, DescribeInstanceStatusResult>("DescribeInstanceStatus");
     visitor.operation::<DescribeInstanceTypesRequest, DescribeInstanceTypesResult>("DescribeInstanceTypes");
     visitor.operation::<DescribeInstancesRequest, DescribeInstancesResult>("DescribeInstances");
+    visitor.operation::<DescribeInternetGatewaysRequest, DescribeInternetGatewaysResult>("DescribeInternetGateways");
     visitor.operation::<DescribeKeyPairsRequest, DescribeKeyPairsResult>("DescribeKeyPairs");
     visitor.operation::<DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult>("DescribeNetworkInterfaces");
     visitor.operation::<DescribeRegionsRequest, DescribeRegionsResult>("DescribeRegions");
