@@ -15,10 +15,12 @@ use cli::{AccountCommand, Cli, Command, ImageCommand};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // A machine's console helper is this program, too. It is no command: only the server starts it, with open files.
+    // Two helpers are this program, too. They are no commands: only the server starts the one, with open files, and `pileus ssh` the other.
     let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some("__console") {
-        return node::hypervisor::qemu::helper_main(&words.collect::<Vec<_>>());
+    match words.next().as_deref() {
+        Some("__console") => return node::hypervisor::qemu::helper_main(&words.collect::<Vec<_>>()),
+        Some(commands::ssh::TIED) => return commands::ssh::tied_main(&words.collect::<Vec<_>>()),
+        _ => {}
     }
     let cli = Cli::parse();
     let dir = &cli.data_dir;
@@ -28,7 +30,10 @@ fn main() -> ExitCode {
         Command::Env => commands::env::run(dir),
         Command::Status { json } => commands::status::run(dir, json),
         Command::Account(AccountCommand::Create { name }) => commands::account::create(dir, name),
-        Command::Ssh(args) => commands::ssh::run(dir, &args),
+        Command::Ssh(args) => match commands::ssh::run(dir, &args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Console { instance } => commands::console::run(dir, &instance),
         Command::Image(ImageCommand::Build { kind: _, name }) => commands::image::build_tiny(dir, name),
         Command::Image(ImageCommand::Import { file, name, description, login_user }) => {

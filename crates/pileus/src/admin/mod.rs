@@ -55,6 +55,8 @@ pub(crate) struct Door {
     pub(crate) namespace: PathBuf,
     pub(crate) private_ip: std::net::Ipv4Addr,
     pub(crate) login_user: String,
+    /// The key pair that it was launched with.
+    pub(crate) key_name: Option<String>,
 }
 
 /// `GET /status`.

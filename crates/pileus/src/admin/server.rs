@@ -160,6 +160,7 @@ async fn door(parts: &Parts, id: &InstanceId) -> Result<Door> {
         namespace: parts.drivers.network.vpc_namespace(&instance.vpc_id).await?,
         private_ip: instance.private_ip,
         login_user: image.map_or_else(|| "root".into(), |i| i.login_user.clone()),
+        key_name: instance.key_name.clone(),
     })
 }
 

@@ -5,11 +5,15 @@ use crate::admin::{Door, client};
 use crate::cli::SshArgs;
 use anyhow::{Context as _, Result, bail};
 use model::image::login_user_check;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
 use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 /// How long one attempt to connect may take.
@@ -17,10 +21,20 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// How long to wait between attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 const SSH_PORT: u16 = 22;
+/// What stands before a command that is to end with this one.
+pub(crate) const TIED: &str = "__ssh";
+/// How much of ssh's own messages is shown, in bytes.
+const LOG_BYTES_MAX: u64 = 64 << 10;
+/// What ssh ends with if it, and not the command in the guest, failed.
+const SSH_FAILED: i32 = 255;
+/// Added to the signal's number by shells when a command was ended by one.
+const SIGNAL_BASE: i32 = 128;
+/// ssh's words when no key was taken. `LogLevel=ERROR` keeps them.
+const KEY_REFUSED: &str = "Permission denied (";
 
-pub(crate) fn run(data_dir: &Path, args: &SshArgs) -> Result<()> {
+pub(crate) fn run(data_dir: &Path, args: &SshArgs) -> Result<ExitCode> {
     if args.proxy {
-        return proxy(data_dir, &args.instance, Duration::from_secs(args.wait));
+        return proxy(data_dir, &args.instance, Duration::from_secs(args.wait)).map(|()| ExitCode::SUCCESS);
     }
     if let Some(user) = &args.user {
         login_user_check(user)?;
@@ -29,10 +43,69 @@ pub(crate) fn run(data_dir: &Path, args: &SshArgs) -> Result<()> {
     let words = ssh_words(data_dir, args, &door)?;
     if args.print {
         let quoted: Vec<String> = words.iter().map(|w| quote(w)).collect();
-        return print(&quoted.join(" "));
+        return print(&quoted.join(" ")).map(|()| ExitCode::SUCCESS);
     }
-    let error = Command::new(&words[0]).args(&words[1..]).exec();
-    Err(error).context("can't run ssh; Debian has it in openssh-client")
+    anyhow::ensure!(matches!(door.state.as_str(), "running" | "pending"), "{} is {}", args.instance, door.state);
+    log_in(args, &door, &words)
+}
+
+/// Runs ssh, and gives what it ends with. Its own messages are kept until then: some need explaining, some say nothing.
+fn log_in(args: &SshArgs, door: &Door, words: &[String]) -> Result<ExitCode> {
+    let log = File::from(memfd_create("ssh", MFdFlags::MFD_CLOEXEC).context("can't keep ssh's messages")?);
+    // Opened anew by ssh, which closes what it inherits.
+    let path = format!("/proc/{}/fd/{}", std::process::id(), log.as_raw_fd());
+    let me = std::env::current_exe().context("can't find this program's own file")?;
+    let mut command = Command::new(me);
+    command.arg(TIED).arg(std::process::id().to_string()).arg(&words[0]).args(["-E", &path]).args(&words[1..]);
+    let status = command.status().context("can't run ssh")?;
+    let mut said = String::new();
+    let mut bytes = Vec::new();
+    (&log).rewind()?;
+    log.take(LOG_BYTES_MAX).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    for line in text.lines().filter(|line| !is_echo_of_the_proxys(line)) {
+        said.push_str(line);
+        said.push('\n');
+    }
+    if status.code() == Some(SSH_FAILED) && text.contains(KEY_REFUSED) {
+        said.push_str(&format!("pileus: {}\n", key_advice(&args.instance, door.key_name.as_deref(), args.identity.as_deref())));
+    }
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    let code = status.code().or_else(|| status.signal().map(|signal| SIGNAL_BASE + signal)).unwrap_or(SSH_FAILED);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// What ssh says when its ProxyCommand ends, which has said why already.
+fn is_echo_of_the_proxys(line: &str) -> bool {
+    line.starts_with("kex_exchange_identification: Connection closed") || line.starts_with("Connection closed by UNKNOWN port")
+}
+
+/// What to do when the guest takes none of the keys.
+fn key_advice(instance: &str, key_name: Option<&str>, identity: Option<&Path>) -> String {
+    match (key_name, identity) {
+        (Some(name), None) => format!("{instance} was launched with the key pair '{name}': say --identity FILE, with its private key"),
+        (Some(name), Some(file)) => format!(
+            "{} is not what {instance} lets in as this user: it was launched with the key pair '{name}'; say --identity FILE, with its private key",
+            file.display()
+        ),
+        (None, _) => format!(
+            "{instance} was launched without a key pair: nobody's key was put into it. Say --identity FILE with a key that its image or user \
+             data lets in, or launch it anew with a key pair (aws ec2 run-instances --key-name NAME)"
+        ),
+    }
+}
+
+/// The main function of `pileus __ssh PARENT ssh …`: becomes ssh, and ends when `pileus ssh` does, however that ends.
+pub(crate) fn tied_main(words: &[String]) -> ExitCode {
+    let [parent, program, arguments @ ..] = words else { return ExitCode::FAILURE };
+    let tied = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+    // It may have ended before that.
+    if tied.is_err() || nix::unistd::getppid().to_string() != *parent {
+        return ExitCode::FAILURE;
+    }
+    let error = Command::new(program).args(arguments).exec();
+    let _ = writeln!(std::io::stderr(), "pileus: can't run ssh; Debian has it in openssh-client: {error}");
+    ExitCode::FAILURE
 }
 
 /// Asks the server where the guest is.
@@ -135,7 +208,6 @@ fn splice(stream: TcpStream) -> Result<()> {
     // Unbuffered: ssh waits for each packet.
     let mut buffer = [0u8; 65536];
     loop {
-        use std::io::{Read as _, Write as _};
         let n = down.read(&mut buffer)?;
         if n == 0 {
             return Ok(());
@@ -147,7 +219,22 @@ fn splice(stream: TcpStream) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::quote;
+    use super::*;
+
+    #[test]
+    fn a_refused_key_is_explained_and_the_proxys_end_is_not_told_twice() {
+        let (id, file) = ("i-1", Some(Path::new("/k.pem")));
+        for (advice, words) in [
+            (key_advice(id, Some("k"), None), vec!["i-1 was launched with the key pair 'k'", "--identity FILE"]),
+            (key_advice(id, Some("k"), file), vec!["/k.pem is not", "key pair 'k'", "--identity FILE"]),
+            (key_advice(id, None, file), vec!["without a key pair", "--identity FILE"]),
+        ] {
+            assert!(words.iter().all(|word| advice.contains(word)), "{advice}");
+        }
+        assert!(is_echo_of_the_proxys("kex_exchange_identification: Connection closed by remote host"));
+        assert!(is_echo_of_the_proxys("Connection closed by UNKNOWN port 65535"));
+        assert!(!is_echo_of_the_proxys("root@i-1: Permission denied (publickey)."));
+    }
 
     #[test]
     fn words_survive_a_shell() {
