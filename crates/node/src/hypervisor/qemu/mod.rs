@@ -109,8 +109,20 @@ impl QemuConfig {
     }
 
     fn console(&self, id: &InstanceId) -> PathBuf {
-        self.data_dir.join("consoles").join(id.as_str())
+        console_path(&self.data_dir, id)
     }
+}
+
+fn console_path(data_dir: &Path, id: &InstanceId) -> PathBuf {
+    data_dir.join("consoles").join(id.as_str())
+}
+
+/// What a console holds, from any process that may enter the data directory; it outlives the machine. `None` if nothing was ever written.
+///
+/// # Errors
+/// If it is there but can't be read.
+pub fn console_kept(data_dir: &Path, id: &InstanceId) -> Result<Option<Console>> {
+    console::read(&console_path(data_dir, id))
 }
 
 /// Connects to the interactive console of a machine, from any process that may enter the data directory.
