@@ -77,6 +77,12 @@ pub(crate) struct Status {
     pub(crate) vcpus: u64,
     pub(crate) memory_used_mib: u64,
     pub(crate) memory_mib: u64,
+    /// What the host has, and what makes the numbers above of it.
+    pub(crate) host_vcpus: u32,
+    pub(crate) vcpu_overcommit: f64,
+    pub(crate) host_memory_mib: u64,
+    pub(crate) memory_reserve_mib: u64,
+    pub(crate) memory_overcommit: f64,
     pub(crate) disk_free_bytes: u64,
     /// What needs the operator's eye: paused guests, starts that fail.
     pub(crate) notes: Vec<String>,

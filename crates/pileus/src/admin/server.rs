@@ -191,6 +191,11 @@ fn status(parts: &Parts) -> Result<Status> {
         vcpus: promised.vcpus,
         memory_used_mib: used.memory_mib,
         memory_mib: promised.memory_mib,
+        host_vcpus: parts.cloud.host.vcpus,
+        vcpu_overcommit: parts.cloud.overcommit.vcpus,
+        host_memory_mib: parts.cloud.host.memory_mib,
+        memory_reserve_mib: parts.cloud.overcommit.memory_reserve_mib,
+        memory_overcommit: parts.cloud.overcommit.memory,
         disk_free_bytes: place.blocks_available() * place.fragment_size(),
         notes: parts.reconciler.notes(),
     })

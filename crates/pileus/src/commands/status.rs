@@ -4,6 +4,7 @@ use super::print;
 use crate::admin::{Status, client};
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 const GIB: f64 = 1_073_741_824.0;
@@ -13,11 +14,22 @@ pub(crate) fn run(data_dir: &Path, json: bool) -> Result<()> {
     if json {
         return print(&serde_json::to_string_pretty(&status)?);
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let rows = rows(&status);
+    print(&if std::io::stdout().is_terminal() { table(rows) } else { plain(&rows) })
+}
+
+fn rows(status: &Status) -> Vec<(&'static str, String)> {
     let instances: Vec<String> = status.instances.iter().map(|(state, n)| format!("{n} {state}")).collect();
     let mode = if status.mode == "simulated" { "SIMULATED: instances are records only, no guest runs" } else { "real" };
-    for (name, value) in [
+    let processors = format!(
+        "{} of {} in use ({} of the host × vcpu_overcommit {})",
+        status.vcpus_used, status.vcpus, status.host_vcpus, status.vcpu_overcommit
+    );
+    let memory = format!(
+        "{} of {} MiB in use (({} MiB of the host − memory_reserve_mib {}) × memory_overcommit {})",
+        status.memory_used_mib, status.memory_mib, status.host_memory_mib, status.memory_reserve_mib, status.memory_overcommit
+    );
+    let mut rows = vec![
         ("cloud", format!("pileus {}, {mode}", status.version)),
         ("endpoint", status.endpoint.clone()),
         ("accelerator", format!("{}: {}", status.accelerator, status.accelerator_reason)),
@@ -25,16 +37,28 @@ pub(crate) fn run(data_dir: &Path, json: bool) -> Result<()> {
         ("accounts", status.accounts.to_string()),
         ("images", status.images.to_string()),
         ("instances", if instances.is_empty() { "none".into() } else { instances.join(", ") }),
-        ("processors", format!("{} of {} in use", status.vcpus_used, status.vcpus)),
-        ("memory", format!("{} of {} MiB in use", status.memory_used_mib, status.memory_mib)),
+        ("processors", processors),
+        ("memory", memory),
         ("disk", format!("{:.1} GiB free", gib(status.disk_free_bytes))),
-    ] {
+    ];
+    rows.extend(status.notes.iter().map(|note| ("note", note.clone())));
+    rows
+}
+
+/// For eyes: a table as wide as the terminal.
+fn table(rows: Vec<(&'static str, String)>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    for (name, value) in rows {
         table.add_row([name.to_owned(), value]);
     }
-    for note in &status.notes {
-        table.add_row(["note".to_owned(), note.clone()]);
-    }
-    print(&table.to_string())
+    table.to_string()
+}
+
+/// For pipes and logs: a line each, never broken.
+fn plain(rows: &[(&'static str, String)]) -> String {
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:13}{}", value.replace('\n', " "))).collect();
+    lines.join("\n")
 }
 
 #[allow(clippy::cast_precision_loss)] // shown with one decimal
