@@ -64,33 +64,88 @@ EXAMPLES
     ///
     /// All services answer on one port. On SIGTERM the server finishes the calls under way and stops; the guests go on, and the
     /// next `serve` on the same data directory finds them again. The log goes to standard error; RUST_LOG sets its level.
+    #[command(after_long_help = concat!("\
+EXAMPLES
+    pileus serve                                    as root: the cloud of /var/lib/pileus, on 127.0.0.1:4566
+    pileus --data-dir /srv/cloud serve --listen 127.0.0.1:4577 --config pileus.toml
+    pileus --data-dir /tmp/c serve --simulate       as any user: no guests, for tests of API clients
+    RUST_LOG=debug pileus serve 2>pileus.log        RUST_LOG: error, warn, info (default), debug, trace
+
+SIGNALS
+    SIGTERM, SIGINT   stop cleanly: open calls get 5 seconds to end, guests go on. Exits with 0.
+    SIGKILL, a crash  lose nothing that was answered; guests go on here, too. Start it again.
+
+CONFIGURATION (the whole of --config's file)
+", include_str!("../../../docs/guide/pileus.toml")))]
     Serve(ServeArgs),
     /// Print the shell commands that point AWS clients at this cloud: eval "$(pileus env)".
     ///
-    /// Sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL to the first account's.
+    /// Sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL to the first account's, and unsets
+    /// AWS_SESSION_TOKEN and AWS_PROFILE. Fails, and prints `false` for `eval`, if no cloud answers.
+    #[command(after_long_help = "\
+EXAMPLES
+    eval \"$(pileus env)\"                           this shell's aws and SDKs ask this cloud from now on
+    env=$(pileus env) && eval \"$env\"               in a script: a failure is seen, and no call goes to AWS
+    pileus --data-dir /srv/cloud env                another cloud's
+    (eval \"$(pileus env)\" && aws ec2 describe-instances)   for one command only")]
     Env,
     /// Show what the running cloud is and does: real or simulated, accelerator, way out, capacity, instances.
+    ///
+    /// Processors and memory are those that instances may be promised: what the host has, times the configured overcommitment.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus status                                   a table on a terminal, plain lines in a pipe
+    pileus status --json | jq .instances            by state; beside it .vcpus, .host_vcpus, .notes and more
+    until pileus status >/dev/null 2>&1; do sleep 0.1; done    wait until the cloud is open")]
     Status {
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
     },
     /// Create tenants.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_long_help = "\
+EXAMPLES
+    pileus account create --name team-a"
+    )]
     Account(AccountCommand),
     /// Log in to an instance, or run a command on it; never prompts.
     ///
     /// The operator's door: the connection starts at the router of the instance's VPC, so no public address and no inbound rule
     /// of a security group is needed. It is the machine's own `ssh` that runs, with this program as its ProxyCommand.
+    /// Exits with what the command exits with, or 255 if there was no connection.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus ssh --identity k.pem i-0293488c405d4cac6
+    pileus ssh --identity k.pem i-0293488c405d4cac6 -- uname -a
+    pileus ssh --identity k.pem --user debian i-0293488c405d4cac6       another user than the image's
+    tar c . | pileus ssh --identity k.pem i-0293488c405d4cac6 -- tar x   copy files
+    pileus ssh --print i-0293488c405d4cac6                              the plain ssh command, for other tools")]
     Ssh(SshArgs),
     /// Attach to an instance's serial console. Ctrl-] leaves.
+    ///
+    /// Without a terminal: if there is nothing to read on standard input, prints what the console holds (its last 64 KiB, also of a
+    /// stopped instance) and ends. What there is to read is typed; the command ends one second after the console's last word.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus console i-0293488c405d4cac6                          attach
+    pileus console i-0293488c405d4cac6 </dev/null               what it holds
+    echo uptime | pileus console i-0293488c405d4cac6            type a line, print the answer
+    tail -f /dev/null | pileus console i-0293488c405d4cac6      follow, until it is interrupted")]
     Console {
         /// The instance.
         #[arg(value_name = "ID")]
         instance: String,
     },
     /// Build or import machine images.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_long_help = "\
+EXAMPLES
+    pileus image build tiny
+    pileus image import debian-12-generic-amd64.qcow2 --name debian-12 --login-user debian"
+    )]
     Image(ImageCommand),
 }
 
@@ -110,6 +165,13 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccountCommand {
     /// Create an account; prints AccountId, AccessKeyId and SecretAccessKey as JSON. The secret is not shown again.
+    ///
+    /// An account sees its own resources only. `pileus env` goes on to speak for the first one.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus account create --name team-a
+    pileus account create --name team-a | jq -r '\"export AWS_ACCESS_KEY_ID=\\(.AccessKeyId) AWS_SECRET_ACCESS_KEY=\\(.SecretAccessKey)\"'
+                                                    for eval, after that of `pileus env`")]
     Create {
         /// Its name: 1 to 64 letters, digits and `_.-`; unique on this cloud.
         #[arg(long)]
@@ -145,6 +207,14 @@ pub(crate) struct SshArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Build an image from Debian's packages and register it; prints its id.
+    ///
+    /// Works in the data directory of the running cloud, as root. The packages are kept in its `cache/`, or in the directory that
+    /// PILEUS_CACHE_DIR names.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus image build tiny
+    image=$(pileus image build tiny --name tiny-2)  the id alone is on standard output
+    PILEUS_CACHE_DIR=/srv/cache pileus image build tiny")]
     Build {
         /// Which one: `tiny` is Debian's cloud kernel with busybox and dropbear, under 64 MiB.
         #[arg(value_parser = ["tiny"])]
@@ -156,6 +226,10 @@ pub(crate) enum ImageCommand {
     /// Import a disk image (raw or qcow2) that boots by itself, and register it; prints its id.
     ///
     /// A qcow2 that names any other file (backing file, external data file) is refused.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus image import debian-12-generic-amd64.qcow2 --name debian-12 --login-user debian
+    pileus image import disk.raw --name mine --description 'what it is for'")]
     Import {
         /// The disk image.
         file: PathBuf,
@@ -169,4 +243,46 @@ pub(crate) enum ImageCommand {
         #[arg(long, default_value = "root")]
         login_user: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::Cli;
+    use crate::config::Config;
+    use clap::CommandFactory as _;
+
+    /// Every subcommand's long help, by its words.
+    fn helps(command: &mut clap::Command, path: &str, all: &mut Vec<(String, String)>) {
+        for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+            let path = format!("{path} {}", sub.get_name());
+            all.push((path.clone(), sub.render_long_help().to_string()));
+            helps(sub, &path, all);
+        }
+    }
+
+    #[test]
+    fn every_subcommands_help_has_examples_of_itself() {
+        let mut all = Vec::new();
+        helps(&mut Cli::command(), "pileus", &mut all);
+        assert!(all.len() >= 11, "{}", all.len());
+        for (path, help) in all {
+            let examples = help.split_once("\nEXAMPLES\n").unwrap_or_else(|| panic!("{path} --help has no EXAMPLES")).1;
+            let last = path.rsplit(' ').next().unwrap();
+            assert!(examples.contains("pileus") && examples.contains(last), "{path}: {examples}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_serve_has_every_setting_and_the_signals() {
+        let mut all = Vec::new();
+        helps(&mut Cli::command(), "pileus", &mut all);
+        let help = &all.iter().find(|(path, _)| path == "pileus serve").unwrap().1;
+        let settings = Config::default().setting_names();
+        assert!(settings.len() >= 12, "{settings:?}");
+        for name in settings {
+            assert!(help.lines().any(|line| line.starts_with(&format!("{name} = "))), "{name} is missing in {help}");
+        }
+        assert!(help.contains("SIGTERM") && help.contains("SIGINT"));
+    }
 }

@@ -174,6 +174,16 @@ impl Config {
 }
 
 #[cfg(test)]
+impl Config {
+    /// The names of all settings, without their sections: what has a value in the debug form, which no field escapes.
+    pub(crate) fn setting_names(&self) -> Vec<String> {
+        let text = format!("{self:#?}");
+        let fields = text.lines().filter_map(|line| line.trim_start().split_once(": "));
+        fields.filter(|(_, value)| !value.ends_with('{')).map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
@@ -183,6 +193,15 @@ mod tests {
         let text = include_str!("../../../docs/guide/pileus.toml");
         let config: Config = toml::from_str(text).unwrap();
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn the_guides_example_names_every_setting_and_says_what_it_is() {
+        let text = include_str!("../../../docs/guide/pileus.toml");
+        for name in Config::default().setting_names() {
+            let line = text.lines().find(|line| line.starts_with(&format!("{name} = "))).unwrap_or_else(|| panic!("{name} is missing"));
+            assert!(line.contains("  # "), "{line}");
+        }
     }
 
     #[test]
