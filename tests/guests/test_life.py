@@ -149,3 +149,21 @@ def test_the_console_is_bounded_and_outlives_the_machine(cloud):
     cloud.terminate(guest)
     time.sleep(1)
     assert "the end" in cloud.console(guest)
+
+
+def test_ssh_and_console_say_what_a_newcomer_needs(cloud):
+    guest, keyless = cloud.run(), cloud.ec2.run_instances(ImageId=cloud.image, InstanceType="t3.nano", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    cloud.ssh(guest, "echo ready")
+    assert cloud.ssh(guest, "echo out; echo err >&2; exit 7", check=False).returncode == 7
+    for instance, says in [(guest, "the key pair 'k'"), (keyless, "without a key pair")]:
+        done = cloud.pileus("ssh", "--wait", "150", instance, "--", "true", check=False)
+        assert done.returncode == 255 and "Permission denied" in done.stderr, done.stderr
+        assert says in done.stderr and "--identity FILE" in done.stderr, done.stderr
+    # Standard input is at its end: what the console holds, and nothing to wait for.
+    assert cloud.pileus("console", guest, timeout=5).stdout.split() == cloud.console(guest).split() != []
+    cloud.ec2.stop_instances(InstanceIds=[guest])
+    cloud.wait_state(guest, "stopped")
+    done = cloud.pileus("ssh", "--identity", cloud.key, guest, check=False)
+    assert (done.returncode, done.stderr) == (1, f"pileus: {guest} is stopped\n")
+    assert cloud.pileus("console", guest, timeout=5).stdout != ""
+    cloud.terminate(guest, keyless)
