@@ -1,4 +1,4 @@
-//! What `pileus image import` and `pileus ssh` refuse before any work, against a simulated cloud.
+//! What `pileus image import`, `pileus ssh` and `scripts/remove` refuse before any work.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -88,4 +88,20 @@ fn ssh_takes_no_user_that_is_none() {
         assert!(said.contains("a user's name is") && said.len() < 300, "{said}");
     }
     assert!(cloud.refused(&["ssh", "--print", "--user=jane@example.com", id]).contains("there is no instance"));
+}
+
+#[test]
+fn what_is_no_data_directory_is_not_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/remove");
+    for (data_dir, says) in [
+        (directory.path().join("none"), "remove: there is no data directory "),
+        (directory.path().to_owned(), "is no cloud's data directory\n"),
+    ] {
+        let output = Command::new(&script).env("PILEUS_DATA_DIR", &data_dir).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(says) && said.lines().count() == 1, "{said}");
+        assert!(said.contains(data_dir.to_str().unwrap()), "{said}");
+    }
+    assert!(directory.path().exists());
 }
