@@ -17,16 +17,16 @@ use std::path::PathBuf;
 FROM NOTHING TO SSH
     pileus doctor                                   what this machine can do, and what to install
     pileus serve &                                  the cloud; all services on 127.0.0.1:4566
-    eval \"$(pileus env)\"                            credentials and endpoint for aws, boto3 and others
+    eval \"$(pileus env)\"                            credentials and endpoint for aws and SDKs
     pileus image build tiny                         a small Linux; prints its ami-… id
     aws ec2 create-key-pair --key-name k --query KeyMaterial --output text > k.pem; chmod 600 k.pem
     aws ec2 run-instances --image-id ami-… --instance-type t3.nano --key-name k
     pileus ssh --identity k.pem i-… -- uname -a
 
 FILES (in the data directory)
-    state.db      what is wanted: accounts, instances, networks …     images/ volumes/   disks
-    machines/     what runs: one directory a machine                  consoles/          serial consoles
-    admin.sock    the operator's socket (mode 0600)                   cache/             packages"
+    state.db      what is wanted: accounts, instances, networks …  images/ volumes/  disks
+    machines/     what runs: one directory a machine               consoles/         serial consoles
+    admin.sock    the operator's socket (mode 0600)                cache/            packages"
 )]
 pub(crate) struct Cli {
     /// Where the cloud keeps everything. A data directory is of a real or of a simulated cloud, for ever.
@@ -51,7 +51,7 @@ EXAMPLES
     pileus doctor                               a table on a terminal, plain lines in a pipe
     pileus doctor --data-dir /srv/pileus        judge the disk of that directory
     pileus doctor --config pileus.toml          judge what `serve` would do with that file
-    pileus doctor --json | jq -r .accelerator   kvm or tcg; there are .ready, .cpu_flags and .findings, too")]
+    pileus doctor --json | jq -r .accelerator   kvm or tcg; also .ready, .cpu_flags, .findings")]
     Doctor {
         /// The configuration that `pileus serve` would be given.
         #[arg(long, value_name = "FILE")]
@@ -66,10 +66,10 @@ EXAMPLES
     /// next `serve` on the same data directory finds them again. The log goes to standard error; RUST_LOG sets its level.
     #[command(after_long_help = concat!("\
 EXAMPLES
-    pileus serve                                    as root: the cloud of /var/lib/pileus, on 127.0.0.1:4566
+    pileus serve                                    as root: the cloud of /var/lib/pileus
     pileus --data-dir /srv/cloud serve --listen 127.0.0.1:4577 --config pileus.toml
     pileus --data-dir /tmp/c serve --simulate       as any user: no guests, for tests of API clients
-    RUST_LOG=debug pileus serve 2>pileus.log        RUST_LOG: error, warn, info (default), debug, trace
+    RUST_LOG=debug pileus serve 2>pileus.log        else warn, error, trace; info by default
 
 SIGNALS
     SIGTERM, SIGINT   stop cleanly: open calls get 5 seconds to end, guests go on. Exits with 0.
@@ -84,10 +84,10 @@ CONFIGURATION (the whole of --config's file)
     /// AWS_SESSION_TOKEN and AWS_PROFILE. Fails, and prints `false` for `eval`, if no cloud answers.
     #[command(after_long_help = "\
 EXAMPLES
-    eval \"$(pileus env)\"                           this shell's aws and SDKs ask this cloud from now on
-    env=$(pileus env) && eval \"$env\"               in a script: a failure is seen, and no call goes to AWS
+    eval \"$(pileus env)\"                           this shell's aws and SDKs ask this cloud now
+    env=$(pileus env) && eval \"$env\"               in scripts: a failure ends here, not at AWS
     pileus --data-dir /srv/cloud env                another cloud's
-    (eval \"$(pileus env)\" && aws ec2 describe-instances)   for one command only")]
+    (eval \"$(pileus env)\" && aws ec2 describe-instances)        for one command")]
     Env,
     /// Show what the running cloud is and does: real or simulated, accelerator, way out, capacity, instances.
     ///
@@ -95,8 +95,8 @@ EXAMPLES
     #[command(after_long_help = "\
 EXAMPLES
     pileus status                                   a table on a terminal, plain lines in a pipe
-    pileus status --json | jq .instances            by state; beside it .vcpus, .host_vcpus, .notes and more
-    until pileus status >/dev/null 2>&1; do sleep 0.1; done    wait until the cloud is open")]
+    pileus status --json | jq .instances            by state; also .vcpus, .notes and more
+    until pileus status >/dev/null 2>&1; do sleep 0.1; done   waits until the cloud is open")]
     Status {
         /// Print JSON instead of a table.
         #[arg(long)]
@@ -119,9 +119,9 @@ EXAMPLES
 EXAMPLES
     pileus ssh --identity k.pem i-0293488c405d4cac6
     pileus ssh --identity k.pem i-0293488c405d4cac6 -- uname -a
-    pileus ssh --identity k.pem --user debian i-0293488c405d4cac6       another user than the image's
-    tar c . | pileus ssh --identity k.pem i-0293488c405d4cac6 -- tar x   copy files
-    pileus ssh --print i-0293488c405d4cac6                              the plain ssh command, for other tools")]
+    pileus ssh --identity k.pem --user debian i-0293488c405d4cac6   not as the image's user
+    tar c . | pileus ssh --identity k.pem i-0293488c405d4cac6 -- tar x   copies files
+    pileus ssh --print i-0293488c405d4cac6      the plain ssh command, for other tools")]
     Ssh(SshArgs),
     /// Attach to an instance's serial console. Ctrl-] leaves.
     ///
@@ -170,8 +170,9 @@ pub(crate) enum AccountCommand {
     #[command(after_long_help = "\
 EXAMPLES
     pileus account create --name team-a
-    pileus account create --name team-a | jq -r '\"export AWS_ACCESS_KEY_ID=\\(.AccessKeyId) AWS_SECRET_ACCESS_KEY=\\(.SecretAccessKey)\"'
-                                                    for eval, after that of `pileus env`")]
+    pileus account create --name team-a >team-a.json    then, after `eval \"$(pileus env)\"`:
+    export AWS_ACCESS_KEY_ID=$(jq -r .AccessKeyId team-a.json)
+    export AWS_SECRET_ACCESS_KEY=$(jq -r .SecretAccessKey team-a.json)")]
     Create {
         /// Its name: 1 to 64 letters, digits and `_.-`; unique on this cloud.
         #[arg(long)]
@@ -252,6 +253,9 @@ mod tests {
     use crate::config::Config;
     use clap::CommandFactory as _;
 
+    /// How wide clap writes where there is no terminal.
+    const WIDTH: usize = 100;
+
     /// Every subcommand's long help, by its words.
     fn helps(command: &mut clap::Command, path: &str, all: &mut Vec<(String, String)>) {
         for sub in command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
@@ -271,6 +275,18 @@ mod tests {
             let last = path.rsplit(' ').next().unwrap();
             assert!(examples.contains("pileus") && examples.contains(last), "{path}: {examples}");
         }
+    }
+
+    #[test]
+    fn what_is_to_be_copied_from_a_help_is_not_wrapped() {
+        fn check(command: &clap::Command) {
+            let text = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines() {
+                assert!(line.chars().count() <= WIDTH, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]
