@@ -14,6 +14,10 @@ use clap::Parser as _;
 use cli::{AccountCommand, Cli, Command, ImageCommand};
 use std::process::ExitCode;
 
+/// A reply of 200 kB is made of thousands of small texts: with the system's allocator a DescribeInstances takes a third longer.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Two helpers are this program, too. They are no commands: only the server starts the one, with open files, and `pileus ssh` the other.
     let mut words = std::env::args().skip(1);
