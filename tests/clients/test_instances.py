@@ -79,7 +79,6 @@ def test_signatures_decide(cloud):
 def test_what_is_not_built_says_so_and_is_not_retried(cloud):
     assert refused(cloud.client().describe_spot_instance_requests) == ("NotImplemented", 501)
     assert refused(cloud.client("iam", region="us-east-1").list_users) == ("NotImplemented", 501)
-    assert refused(cloud.client("s3").list_buckets) == ("NotImplemented", 501)
     assert refused(cloud.client("dynamodb").list_tables) == ("NotImplemented", 501)
 
 
