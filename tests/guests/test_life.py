@@ -3,9 +3,10 @@
 import base64
 import os
 import signal
+import subprocess
 import time
 
-from cloud import wait_for
+from cloud import PILEUS, wait_for
 
 SCRIPT = """#!/bin/sh
 echo the user data ran as $(id -un)
@@ -161,6 +162,9 @@ def test_ssh_and_console_say_what_a_newcomer_needs(cloud):
         assert says in done.stderr and "--identity FILE" in done.stderr, done.stderr
     # Standard input is at its end: what the console holds, and nothing to wait for.
     assert cloud.pileus("console", guest, timeout=5).stdout.split() == cloud.console(guest).split() != []
+    # What is piped in is typed, and the guest's terminal echoes it.
+    typed = subprocess.run([PILEUS, "--data-dir", cloud.data_dir, "console", guest], input="a newcomer\n", capture_output=True, text=True, timeout=20)
+    assert typed.returncode == 0 and "a newcomer" in typed.stdout and typed.stderr == ""
     cloud.ec2.stop_instances(InstanceIds=[guest])
     cloud.wait_state(guest, "stopped")
     done = cloud.pileus("ssh", "--identity", cloud.key, guest, check=False)

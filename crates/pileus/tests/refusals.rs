@@ -1,6 +1,7 @@
 //! What `pileus image import`, `pileus ssh` and `scripts/remove` refuse before any work.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -88,6 +89,29 @@ fn ssh_takes_no_user_that_is_none() {
         assert!(said.contains("a user's name is") && said.len() < 300, "{said}");
     }
     assert!(cloud.refused(&["ssh", "--print", "--user=jane@example.com", id]).contains("there is no instance"));
+}
+
+/// What `pileus ssh` starts: a killed one leaves no session behind.
+#[test]
+fn ssh_ends_with_whoever_started_it() {
+    let script = format!("{} __ssh $$ sleep 300 & echo $!; wait", env!("CARGO_BIN_EXE_pileus"));
+    let mut parent = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut pid = String::new();
+    BufReader::new(parent.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+    let words = || std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+    let start = Instant::now();
+    while words() != b"sleep\x00300\0" {
+        assert!(start.elapsed() < LIMIT, "it never became the command");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    while !words().is_empty() {
+        assert!(start.elapsed() < LIMIT, "it outlives its parent");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let stranger = Command::new(env!("CARGO_BIN_EXE_pileus")).args(["__ssh", "1", "true"]).status().unwrap();
+    assert!(!stranger.success());
 }
 
 #[test]
