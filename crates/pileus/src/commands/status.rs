@@ -26,7 +26,7 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
         status.vcpus_used, status.vcpus, status.host_vcpus, status.vcpu_overcommit
     );
     let memory = format!(
-        "{} of {} MiB in use (({} MiB of the host − memory_reserve_mib {}) × memory_overcommit {})",
+        "{} of {} MiB in use ({} MiB of the host less memory_reserve_mib {}, × memory_overcommit {})",
         status.memory_used_mib, status.memory_mib, status.host_memory_mib, status.memory_reserve_mib, status.memory_overcommit
     );
     let mut rows = vec![
