@@ -151,20 +151,22 @@ impl Fabric {
     pub(super) fn publics_set(&self, id: &VpcId, wanted: &BTreeSet<Ipv4Addr>) -> Result<()> {
         let mut state = self.state();
         let veth = veth_name(id);
-        let has = |ip: &Ipv4Addr| state.publics.get(ip) == Some(&veth);
-        let mut lines: String = wanted.iter().filter(|ip| !has(ip)).map(|&ip| links::public_add(&veth, ip)).collect();
-        let gone = state.publics.iter().filter(|(ip, holder)| **holder == veth && !wanted.contains(*ip));
-        lines.extend(gone.map(|(&ip, _)| links::public_remove(&veth, ip)));
-        if lines.is_empty() {
+        let added: Vec<Ipv4Addr> = wanted.iter().filter(|ip| state.publics.get(ip) != Some(&veth)).copied().collect();
+        let held = state.publics.iter().filter(|(_, holder)| **holder == veth).map(|(ip, _)| *ip);
+        let gone: Vec<Ipv4Addr> = held.filter(|ip| !wanted.contains(ip)).collect();
+        if added.is_empty() && gone.is_empty() {
             return Ok(());
         }
-        let made = state.namespace.enter(|| ip_batch(&lines).and_then(|()| publics()));
-        // After a failure, what stands decides what the next try does.
-        state.publics = match &made {
-            Ok(publics) => publics.clone(),
-            Err(_) => state.namespace.enter(publics)?,
-        };
-        made.map(drop)
+        let mut lines: String = added.iter().map(|&ip| links::public_add(&veth, ip)).collect();
+        lines.extend(gone.iter().map(|&ip| links::public_remove(&veth, ip)));
+        if let Err(error) = state.namespace.enter(|| ip_batch(&lines)) {
+            // What stands decides what the next try does.
+            state.publics = state.namespace.enter(publics)?;
+            return Err(error);
+        }
+        state.publics.retain(|ip, _| !gone.contains(ip));
+        state.publics.extend(added.into_iter().map(|ip| (ip, veth.clone())));
+        Ok(())
     }
 }
 
