@@ -59,6 +59,11 @@ pub(crate) fn precondition_failed() -> S3Error {
 
 /// A code that s3s doesn't know.
 pub(crate) fn custom(code: &'static str, status: u16, text: &'static str) -> S3Error {
+    custom_text(code, status, text)
+}
+
+/// The same, with a text that is made.
+pub(crate) fn custom_text(code: &'static str, status: u16, text: impl Into<std::borrow::Cow<'static, str>>) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), text);
     error.set_status_code(http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR));
     error

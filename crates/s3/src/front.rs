@@ -1,7 +1,7 @@
 //! The way in: what is S3's, what s3s is not asked, and what every answer gets.
 
 use crate::body::Patient;
-use crate::host::Hosts;
+use crate::host::{Hosts, Named};
 use crate::service::S3;
 use crate::settings::Settings;
 use bytes::Bytes;
@@ -97,8 +97,12 @@ impl Front {
         if head.headers.contains_key("x-amz-target") {
             return false;
         }
-        let named = head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| self.hosts.read(h));
-        named.is_some_and(|n| n.s3 || n.bucket.is_some()) || is_v2(head) || head.uri.path() != "/"
+        self.named(head).is_some_and(|n| n.s3 || n.bucket.is_some()) || is_v2(head) || head.uri.path() != "/"
+    }
+
+    /// What the request's host says.
+    fn named<'a>(&self, head: &'a Parts) -> Option<Named<'a>> {
+        head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| self.hosts.read(h))
     }
 
     /// Answers a request of S3's.
@@ -142,7 +146,8 @@ impl Front {
         if head.headers.contains_key("x-amz-security-token") || query(head, "X-Amz-Security-Token").is_some() {
             return Some(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
         }
-        None
+        let bucket_in_host = self.named(head).is_some_and(|n| n.bucket.is_some());
+        crate::unbuilt::refusal(head, bucket_in_host)
     }
 
     fn request_id(&self) -> String {

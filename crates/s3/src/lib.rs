@@ -15,6 +15,7 @@ mod host;
 mod service;
 mod settings;
 mod time;
+mod unbuilt;
 
 pub use front::{Front, Peer};
 pub use s3s::Body;
