@@ -1,6 +1,7 @@
 //! The way in: what is S3's, what s3s is not asked, and what every answer gets.
 
 use crate::body::Patient;
+use crate::cors;
 use crate::host::{Hosts, Named};
 use crate::service::S3;
 use crate::settings::Settings;
@@ -34,6 +35,7 @@ pub struct Peer(pub SocketAddr);
 
 /// S3's front.
 pub struct Front {
+    s3: S3,
     service: S3Service,
     hosts: Hosts,
     rng: Mutex<StdRng>,
@@ -81,10 +83,10 @@ impl Front {
         let mut builder = S3ServiceBuilder::new(s3.clone());
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         builder.set_auth(s3.clone());
-        builder.set_access(s3);
+        builder.set_access(s3.clone());
         builder.set_host(hosts.clone());
         builder.set_validation(crate::bucket::Names);
-        Self { service: builder.build(), hosts, rng }
+        Self { s3, service: builder.build(), hosts, rng }
     }
 
     /// Whether a request is for S3: by the service that its signature names, its host, or its form. Without a signature, S3 gets
@@ -105,6 +107,15 @@ impl Front {
         head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| self.hosts.read(h))
     }
 
+    /// The bucket that a request names, by its host or its path.
+    fn bucket(&self, head: &Parts) -> Option<String> {
+        if let Some(bucket) = self.named(head).and_then(|n| n.bucket) {
+            return Some(bucket.to_owned());
+        }
+        let first = head.uri.path().trim_start_matches('/').split('/').next()?;
+        percent_encoding::percent_decode_str(first).decode_utf8().ok().map(Cow::into_owned)
+    }
+
     /// Answers a request of S3's.
     pub async fn call<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Body>
     where
@@ -116,13 +127,19 @@ impl Front {
         let resource = head.uri.path().to_owned();
         let method = head.method.clone();
         head.extensions.insert(Peer(peer));
+        let bucket = self.bucket(&head);
+        let origin = head.headers.get(header::ORIGIN).and_then(|o| o.to_str().ok()).map(str::to_owned);
         let mut answer = match self.refusal(&head) {
             Some(error) => error_response(error),
+            None if method == Method::OPTIONS => cors::preflight(&self.s3, &head, bucket.as_deref()).unwrap_or_else(error_response),
             None => {
                 let request = Request::from_parts(head, Body::http_body_unsync(Patient::new(body)));
                 self.run(request).await
             }
         };
+        if let Some(origin) = origin.filter(|_| method != Method::OPTIONS) {
+            cors::headers_add(&self.s3, method.as_str(), &origin, bucket.as_deref(), answer.headers_mut());
+        }
         named(&mut answer, &id, &resource, &method);
         answer
     }

@@ -9,6 +9,8 @@ mod auth;
 mod body;
 mod bucket;
 mod caller;
+mod configuration;
+mod cors;
 mod error;
 mod front;
 mod host;

@@ -1,8 +1,8 @@
 //! Each operation of s3s's trait, and the function that does it. An operation that is not named here answers `NotImplemented`.
 
-use crate::bucket;
 use crate::error::Result;
 use crate::settings::Settings;
+use crate::{bucket, configuration};
 use model::time::{Clock, Timestamp};
 use objects::Objects;
 use s3s::dto::{self};
@@ -50,4 +50,25 @@ operations! {
     delete_bucket: DeleteBucketInput => DeleteBucketOutput by bucket::delete;
     get_bucket_location: GetBucketLocationInput => GetBucketLocationOutput by bucket::location;
 
+    // Settings of buckets.
+    get_bucket_versioning: GetBucketVersioningInput => GetBucketVersioningOutput by configuration::versioning_get;
+    put_bucket_versioning: PutBucketVersioningInput => PutBucketVersioningOutput by configuration::versioning_put;
+    get_bucket_tagging: GetBucketTaggingInput => GetBucketTaggingOutput by configuration::tagging_get;
+    put_bucket_tagging: PutBucketTaggingInput => PutBucketTaggingOutput by configuration::tagging_put;
+    delete_bucket_tagging: DeleteBucketTaggingInput => DeleteBucketTaggingOutput by configuration::tagging_delete;
+    get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput by configuration::cors_get;
+    put_bucket_cors: PutBucketCorsInput => PutBucketCorsOutput by configuration::cors_put;
+    delete_bucket_cors: DeleteBucketCorsInput => DeleteBucketCorsOutput by configuration::cors_delete;
+    get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput by configuration::encryption_get;
+    put_bucket_encryption: PutBucketEncryptionInput => PutBucketEncryptionOutput by configuration::encryption_put;
+    delete_bucket_encryption: DeleteBucketEncryptionInput => DeleteBucketEncryptionOutput by configuration::encryption_delete;
+    get_object_lock_configuration: GetObjectLockConfigurationInput => GetObjectLockConfigurationOutput by configuration::lock_get;
+    put_object_lock_configuration: PutObjectLockConfigurationInput => PutObjectLockConfigurationOutput by configuration::lock_put;
+    get_bucket_request_payment: GetBucketRequestPaymentInput => GetBucketRequestPaymentOutput by configuration::payment_get;
+    put_bucket_request_payment: PutBucketRequestPaymentInput => PutBucketRequestPaymentOutput by configuration::payment_put;
+    get_bucket_accelerate_configuration: GetBucketAccelerateConfigurationInput => GetBucketAccelerateConfigurationOutput by configuration::accelerate_get;
+    put_bucket_accelerate_configuration: PutBucketAccelerateConfigurationInput => PutBucketAccelerateConfigurationOutput by configuration::accelerate_put;
+    get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput by configuration::lifecycle_get;
+    put_bucket_lifecycle_configuration: PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput by configuration::lifecycle_put;
+    delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput by configuration::lifecycle_delete;
 }

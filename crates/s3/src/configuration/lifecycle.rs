@@ -1,0 +1,130 @@
+//! Lifecycle rules ("Managing the lifecycle of objects"): kept here, followed by the loop.
+
+use super::{document, document_delete, document_put, malformed};
+use crate::error::{Result, custom};
+use crate::service::S3;
+use crate::time;
+use model::lifecycle::{Expiration, Filter, Noncurrent, Rule, check};
+use model::tag::Tags;
+use model::time::Timestamp;
+use s3s::dto::*;
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, s3_error};
+use sha2::{Digest as _, Sha256};
+
+const NAME: &str = "lifecycle";
+
+/// GetBucketLifecycleConfiguration.
+pub(crate) async fn lifecycle_get(
+    s3: &S3,
+    request: S3Request<GetBucketLifecycleConfigurationInput>,
+) -> Result<S3Response<GetBucketLifecycleConfigurationOutput>> {
+    let found: Option<BucketLifecycleConfiguration> = document(&*s3.bucket(&request.input.bucket)?, NAME)?;
+    let none = || custom("NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist");
+    let output =
+        GetBucketLifecycleConfigurationOutput { rules: Some(found.ok_or_else(none)?.rules), transition_default_minimum_object_size: None };
+    Ok(S3Response::new(output))
+}
+
+/// PutBucketLifecycleConfiguration.
+pub(crate) async fn lifecycle_put(
+    s3: &S3,
+    request: S3Request<PutBucketLifecycleConfigurationInput>,
+) -> Result<S3Response<PutBucketLifecycleConfigurationOutput>> {
+    let mut wanted = request.input.lifecycle_configuration.ok_or_else(malformed)?;
+    for (number, rule) in wanted.rules.iter_mut().enumerate() {
+        if rule.id.as_deref().is_none_or(str::is_empty) {
+            rule.id = Some(drawn_id(&request.input.bucket, number, s3.now()));
+        }
+    }
+    let rules: Vec<Rule> = wanted.rules.iter().map(read).collect::<Result<_>>()?;
+    check(&rules).map_err(|bad| match bad.code {
+        "MalformedXML" => malformed(),
+        code => S3Error::with_message(S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InvalidRequest), bad.message),
+    })?;
+    document_put(s3, &request.input.bucket, NAME, &wanted).await?;
+    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput::default()))
+}
+
+/// DeleteBucketLifecycle.
+pub(crate) async fn lifecycle_delete(
+    s3: &S3,
+    request: S3Request<DeleteBucketLifecycleInput>,
+) -> Result<S3Response<DeleteBucketLifecycleOutput>> {
+    document_delete(s3, &request.input.bucket, NAME).await?;
+    Ok(S3Response::with_status(DeleteBucketLifecycleOutput {}, http::StatusCode::NO_CONTENT))
+}
+
+/// An id for a rule that has none.
+fn drawn_id(bucket: &str, number: usize, now: Timestamp) -> String {
+    use base64::Engine as _;
+    let digest = Sha256::digest(format!("{bucket} {number} {}", now.0));
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
+}
+
+/// A rule as it is judged. Other storage classes than the one there is are refused by name.
+fn read(rule: &LifecycleRule) -> Result<Rule> {
+    if !rule.transitions.iter().flatten().collect::<Vec<_>>().is_empty() || rule.noncurrent_version_transitions.iter().flatten().count() > 0
+    {
+        return Err(custom("NotImplemented", 501, "Transitions are not implemented: there is one storage class"));
+    }
+    let enabled = match rule.status.as_str() {
+        ExpirationStatus::ENABLED => true,
+        ExpirationStatus::DISABLED => false,
+        _ => return Err(malformed()),
+    };
+    let days =
+        |days: i32| u32::try_from(days).map_err(|_| s3_error!(InvalidArgument, "'Days' for Expiration action must be a positive integer"));
+    let expiration = match &rule.expiration {
+        None => None,
+        Some(LifecycleExpiration { days: Some(n), date: None, expired_object_delete_marker: None }) => Some(Expiration::Days(days(*n)?)),
+        Some(LifecycleExpiration { days: None, date: Some(date), expired_object_delete_marker: None }) => {
+            Some(Expiration::Date(time::read(date)))
+        }
+        Some(LifecycleExpiration { days: None, date: None, expired_object_delete_marker: Some(true) }) => {
+            Some(Expiration::ExpiredObjectDeleteMarker)
+        }
+        Some(LifecycleExpiration { days: None, date: None, expired_object_delete_marker: Some(false) }) => None,
+        Some(_) => return Err(malformed()),
+    };
+    let noncurrent = match &rule.noncurrent_version_expiration {
+        None => None,
+        Some(n) => Some(Noncurrent {
+            days: days(n.noncurrent_days.ok_or_else(malformed)?)?,
+            newer_versions: n.newer_noncurrent_versions.map(days).transpose()?,
+        }),
+    };
+    let abort = rule.abort_incomplete_multipart_upload.as_ref();
+    let abort_multipart_days = abort.map(|a| days(a.days_after_initiation.ok_or_else(malformed)?)).transpose()?;
+    Ok(Rule { id: rule.id.clone().unwrap_or_default(), enabled, filter: filter(rule)?, expiration, noncurrent, abort_multipart_days })
+}
+
+fn filter(rule: &LifecycleRule) -> Result<Filter> {
+    let size = |n: i64| u64::try_from(n).map_err(|_| s3_error!(InvalidArgument, "'ObjectSize' must not be negative"));
+    let tag = |t: &Tag| (t.key.clone().unwrap_or_default(), t.value.clone().unwrap_or_default());
+    let (filter, old_prefix) = match (&rule.filter, &rule.prefix) {
+        (Some(_), Some(_)) | (None, None) => return Err(malformed()),
+        (Some(filter), None) => (filter, None),
+        (None, Some(prefix)) => return Ok(Filter { prefix: prefix.clone(), ..Filter::default() }),
+    };
+    let alone = [
+        filter.prefix.is_some(),
+        filter.tag.is_some(),
+        filter.object_size_greater_than.is_some(),
+        filter.object_size_less_than.is_some(),
+        filter.and.is_some(),
+    ];
+    if alone.iter().filter(|is| **is).count() > 1 {
+        return Err(malformed());
+    }
+    let and = filter.and.clone().unwrap_or_default();
+    let mut tags: Tags = Tags::default();
+    for (key, value) in filter.tag.iter().chain(and.tags.iter().flatten()).map(tag) {
+        if tags.0.insert(key, value).is_some() {
+            return Err(s3_error!(InvalidRequest, "Duplicate Tag Keys are not allowed."));
+        }
+    }
+    let prefix = filter.prefix.clone().or(and.prefix).or(old_prefix).unwrap_or_default();
+    let size_greater = filter.object_size_greater_than.or(and.object_size_greater_than).map(size).transpose()?;
+    let size_less = filter.object_size_less_than.or(and.object_size_less_than).map(size).transpose()?;
+    Ok(Filter { prefix, tags, size_greater, size_less })
+}

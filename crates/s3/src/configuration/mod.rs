@@ -1,0 +1,64 @@
+//! Settings of buckets: one file a setting. What a setting does is where it is used.
+
+mod cors;
+mod encryption;
+mod lifecycle;
+mod lock;
+mod payment;
+mod tagging;
+mod versioning;
+
+pub(crate) use cors::{cors_delete, cors_get, cors_put, rules as cors_rules};
+pub(crate) use encryption::{encryption_delete, encryption_get, encryption_put};
+pub(crate) use lifecycle::{lifecycle_delete, lifecycle_get, lifecycle_put};
+pub(crate) use lock::{lock_get, lock_put};
+pub(crate) use payment::{accelerate_get, accelerate_put, payment_get, payment_put};
+pub(crate) use tagging::{tagging_delete, tagging_get, tagging_put};
+pub(crate) use versioning::{versioning_get, versioning_put};
+
+use crate::error::{self, Result};
+use crate::service::S3;
+use anyhow::Context as _;
+use objects::Bucket;
+use s3s::xml::{Deserialize, Deserializer, Serialize, Serializer};
+use s3s::{S3Error, s3_error};
+use std::sync::Arc;
+
+/// A setting that is kept as AWS's XML, read back.
+pub(crate) fn document<T: for<'xml> Deserialize<'xml>>(bucket: &Bucket, name: &str) -> Result<Option<T>> {
+    let Some(text) = bucket.documents.get(name) else { return Ok(None) };
+    let read = T::deserialize(&mut Deserializer::new(text.as_bytes()));
+    let read = read.map_err(|e| anyhow::anyhow!("{e:?}")).with_context(|| format!("{name} of the bucket {} can't be read", bucket.name));
+    read.map(Some).map_err(|e| error::internal(&e))
+}
+
+/// Keeps a setting as AWS's XML.
+async fn document_put<T: Serialize>(s3: &S3, bucket: &str, name: &'static str, value: &T) -> Result<()> {
+    let mut text = Vec::new();
+    value.serialize(&mut Serializer::new(&mut text)).map_err(|e| error::internal(&e.into()))?;
+    let text = String::from_utf8(text).map_err(|e| error::internal(&e.into()))?;
+    let put = move |bucket: &mut Bucket| {
+        bucket.documents.insert(name.into(), text);
+        Ok(())
+    };
+    update(s3, bucket, put).await.map(drop)
+}
+
+/// Forgets a setting.
+async fn document_delete(s3: &S3, bucket: &str, name: &'static str) -> Result<()> {
+    let delete = move |bucket: &mut Bucket| {
+        bucket.documents.remove(name);
+        Ok(())
+    };
+    update(s3, bucket, delete).await.map(drop)
+}
+
+/// Changes a bucket, unless `change` refuses.
+async fn update(s3: &S3, bucket: &str, change: impl FnOnce(&mut Bucket) -> Result<()> + Send + 'static) -> Result<Arc<Bucket>> {
+    s3.objects.bucket_update(bucket, change).await.map_err(error::engine)?
+}
+
+/// The body is XML, but not what it should be.
+fn malformed() -> S3Error {
+    s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema")
+}
