@@ -14,6 +14,7 @@ mod cors;
 mod error;
 mod front;
 mod host;
+mod list;
 mod service;
 mod settings;
 mod time;

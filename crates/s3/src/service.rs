@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::settings::Settings;
-use crate::{bucket, configuration};
+use crate::{bucket, configuration, list};
 use model::time::{Clock, Timestamp};
 use objects::Objects;
 use s3s::dto::{self};
@@ -71,4 +71,11 @@ operations! {
     get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput by configuration::lifecycle_get;
     put_bucket_lifecycle_configuration: PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput by configuration::lifecycle_put;
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput by configuration::lifecycle_delete;
+
+    // Listings.
+    list_objects: ListObjectsInput => ListObjectsOutput by list::list_v1;
+    list_objects_v2: ListObjectsV2Input => ListObjectsV2Output by list::list_v2;
+    list_object_versions: ListObjectVersionsInput => ListObjectVersionsOutput by list::list_versions;
+    list_multipart_uploads: ListMultipartUploadsInput => ListMultipartUploadsOutput by list::list_uploads;
+    list_parts: ListPartsInput => ListPartsOutput by list::list_parts;
 }
