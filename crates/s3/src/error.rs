@@ -3,7 +3,7 @@
 use s3s::{S3Error, S3ErrorCode, s3_error};
 
 /// What an operation answers.
-pub(crate) type Result<T> = s3s::S3Result<T>;
+pub(crate) type Result<T, E = S3Error> = std::result::Result<T, E>;
 
 /// S3's answer for the engine's.
 pub(crate) fn engine(error: objects::Error) -> S3Error {

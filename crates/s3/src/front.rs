@@ -33,6 +33,11 @@ const SKEW_SECONDS: u32 = 900;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// The status of an answer, if it isn't the operation's usual one; an extension of the answer, since s3s passes over the status that
+/// an operation gives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Status(pub(crate) StatusCode);
+
 /// S3's front.
 pub struct Front {
     s3: S3,
@@ -183,6 +188,9 @@ fn error_response(error: S3Error) -> Response<Body> {
 
 /// Puts the request's id into an answer, and into its body if that is an error.
 fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method) {
+    if let Some(Status(status)) = answer.extensions_mut().remove() {
+        *answer.status_mut() = status;
+    }
     let failed = answer.status().is_client_error() || answer.status().is_server_error();
     if failed && let Some(text) = answer.body().bytes() {
         const END: &[u8] = b"</Error>";
@@ -196,6 +204,8 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
             answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             *answer.body_mut() = Body::from(body);
         }
+        // Headers of an error's own displace it.
+        answer.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/xml"));
     }
     let headers = answer.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id) {

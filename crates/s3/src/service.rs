@@ -1,6 +1,7 @@
 //! Each operation of s3s's trait, and the function that does it. An operation that is not named here answers `NotImplemented`.
 
 use crate::error::Result;
+use crate::object;
 use crate::settings::Settings;
 use crate::{bucket, configuration, list};
 use model::time::{Clock, Timestamp};
@@ -78,4 +79,13 @@ operations! {
     list_object_versions: ListObjectVersionsInput => ListObjectVersionsOutput by list::list_versions;
     list_multipart_uploads: ListMultipartUploadsInput => ListMultipartUploadsOutput by list::list_uploads;
     list_parts: ListPartsInput => ListPartsOutput by list::list_parts;
+
+    // Objects.
+    put_object: PutObjectInput => PutObjectOutput by object::put;
+    get_object: GetObjectInput => GetObjectOutput by object::get;
+    head_object: HeadObjectInput => HeadObjectOutput by object::head;
+    delete_object: DeleteObjectInput => DeleteObjectOutput by object::delete;
+    get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput by object::tagging::get;
+    put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput by object::tagging::put;
+    delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput by object::tagging::delete;
 }

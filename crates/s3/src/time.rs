@@ -1,16 +1,34 @@
 //! Between the model's points in time and s3s's.
 
 use model::time::Timestamp;
+use s3s::dto;
 use std::time::{Duration, SystemTime};
 
 /// To the millisecond.
-pub(crate) fn show(time: Timestamp) -> s3s::dto::Timestamp {
+pub(crate) fn show(time: Timestamp) -> dto::Timestamp {
     let since = Duration::from_millis(time.0.max(0).unsigned_abs());
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH).into()
 }
 
 /// Back from a request.
-pub(crate) fn read(time: &s3s::dto::Timestamp) -> Timestamp {
+pub(crate) fn read(time: &dto::Timestamp) -> Timestamp {
     let time: ::time::OffsetDateTime = time.clone().into();
     Timestamp(i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX))
+}
+
+/// As HTTP's headers have it, in whole seconds.
+pub(crate) fn http_date(time: Timestamp) -> String {
+    text(time, dto::TimestampFormat::HttpDate)
+}
+
+/// As S3's headers and documents have it (ISO 8601).
+pub(crate) fn iso_date(time: Timestamp) -> String {
+    text(time, dto::TimestampFormat::DateTime)
+}
+
+fn text(time: Timestamp, format: dto::TimestampFormat) -> String {
+    let mut bytes = Vec::with_capacity(32);
+    // Writing into memory fails for years only that no timestamp here reaches.
+    _ = show(time).format(format, &mut bytes);
+    String::from_utf8(bytes).unwrap_or_default()
 }

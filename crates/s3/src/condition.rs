@@ -1,0 +1,75 @@
+//! Conditions of requests: of writes, of reads, of copies' sources (RFC 9110, and "Add preconditions to S3 operations").
+
+use crate::error::{Result, custom, precondition_failed};
+use objects::{Condition, EtagMatch, Version};
+use s3s::S3Error;
+use s3s::dto::{self, ETagCondition};
+
+/// When a write may be done.
+///
+/// # Errors
+/// `NotImplemented` for an `If-None-Match` that is not `*`, as AWS.
+pub(crate) fn of_write(if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> Result<Condition> {
+    if if_none_match.is_some_and(|condition| !condition.is_any()) {
+        return Err(not_implemented());
+    }
+    Ok(Condition { if_match: if_match.map(etags), if_none_match: if_none_match.map(etags) })
+}
+
+/// A header that S3 knows, with a value that it does nothing with.
+pub(crate) fn not_implemented() -> S3Error {
+    custom("NotImplemented", 501, "A header you provided implies functionality that is not implemented")
+}
+
+/// Which ETags are meant.
+pub(crate) fn etags(condition: &ETagCondition) -> EtagMatch {
+    match condition {
+        ETagCondition::Any => EtagMatch::Any,
+        ETagCondition::ETag(etag) => EtagMatch::List(vec![etag.value().to_owned()]),
+    }
+}
+
+/// The conditions of a read, or of a copy's source.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reading<'a> {
+    pub(crate) if_match: Option<&'a ETagCondition>,
+    pub(crate) if_none_match: Option<&'a ETagCondition>,
+    pub(crate) if_modified_since: Option<&'a dto::Timestamp>,
+    pub(crate) if_unmodified_since: Option<&'a dto::Timestamp>,
+}
+
+/// What a read's conditions come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is answered.
+    Holds,
+    /// The client has it: 304.
+    NotModified,
+}
+
+impl Reading<'_> {
+    /// Judges them. Conditions on ETags win over those on times.
+    ///
+    /// # Errors
+    /// `PreconditionFailed`.
+    pub(crate) fn judge(&self, version: &Version) -> Result<Verdict> {
+        let is = |condition: &ETagCondition| etags(condition).matches(&version.etag);
+        // Last-Modified is shown in whole seconds.
+        let changed = version.last_modified.0.div_euclid(1000);
+        match (self.if_match, self.if_unmodified_since) {
+            (Some(wanted), _) if !is(wanted) => return Err(precondition_failed()),
+            (None, Some(time)) if changed > seconds(time) => return Err(precondition_failed()),
+            _ => {}
+        }
+        match (self.if_none_match, self.if_modified_since) {
+            (Some(unwanted), _) if is(unwanted) => Ok(Verdict::NotModified),
+            (None, Some(time)) if changed <= seconds(time) => Ok(Verdict::NotModified),
+            _ => Ok(Verdict::Holds),
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn seconds(time: &dto::Timestamp) -> i64 {
+    crate::time::read(time).0.div_euclid(1000)
+}

@@ -1,0 +1,25 @@
+//! Operations of objects, one file a group.
+
+mod delete;
+pub(crate) mod lock;
+mod put;
+mod read;
+pub(crate) mod tagging;
+pub(crate) mod tags;
+
+pub(crate) use delete::delete;
+pub(crate) use put::put;
+pub(crate) use read::{get, head};
+
+use crate::error::Result;
+use objects::VersionId;
+use s3s::s3_error;
+
+/// A version's id as a client names it.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub(crate) fn version_id(text: Option<&str>) -> Result<Option<VersionId>> {
+    let read = |text: &str| text.parse().map_err(|_| s3_error!(InvalidArgument, "Invalid version id specified"));
+    text.map(read).transpose()
+}

@@ -1,0 +1,49 @@
+//! PutObject.
+
+use crate::caller::Caller;
+use crate::checksum::{self, Computed, Expected};
+use crate::error::{self, Result};
+use crate::intake::{self, Incoming};
+use crate::object::lock;
+use crate::service::S3;
+use crate::{condition, record, sse};
+use http::HeaderMap;
+use objects::{Bucket, Put, Version};
+use s3s::dto::{PutObjectInput, PutObjectOutput};
+use s3s::{S3Request, S3Response, s3_error};
+
+/// PutObject.
+pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S3Response<PutObjectOutput>> {
+    let caller = Caller::of(&request);
+    let S3Request { input, headers, trailing_headers, .. } = request;
+    let bucket = s3.bucket(&input.bucket)?;
+    if input.write_offset_bytes.is_some() {
+        return Err(condition::not_implemented());
+    }
+    let condition = condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+    let length = intake::length(input.content_length, &headers)?;
+    let expected = Expected::read(&headers, trailing_headers)?;
+    if lock::asked(&headers) && !expected.any() {
+        let text = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters";
+        return Err(s3_error!(InvalidRequest, "{text}"));
+    }
+    let described = record::described(&headers, input.metadata)?;
+    let mut record = record::of_request(&bucket, &caller, &headers, described, s3.now())?;
+    let sealing = sse::of_write(&bucket, &headers)?;
+    record.encryption = sealing.encryption;
+    let (staged, computed) = intake::take(s3, Incoming { body: input.body, length, seal: sealing.seal, expected }).await?;
+    record.checksums = computed.checksums();
+    let put = Put { bucket: input.bucket, key: input.key, staged, etag: computed.etag(), record, condition, now: s3.now() };
+    let stored = s3.objects.put(put).await.map_err(error::engine)?;
+    Ok(S3Response::with_headers(PutObjectOutput::default(), reply(&bucket, &stored.version, &computed)))
+}
+
+/// What is said of a new object.
+fn reply(bucket: &Bucket, version: &Version, computed: &Computed) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    record::put(&mut headers, "etag", &format!("\"{}\"", version.etag));
+    record::version_id(bucket, version, &mut headers);
+    sse::show(version.record.encryption.as_ref(), &mut headers);
+    checksum::show(&computed.checksums(), &mut headers);
+    headers
+}
