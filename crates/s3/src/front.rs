@@ -5,6 +5,7 @@ use crate::cors;
 use crate::host::{Hosts, Named};
 use crate::service::S3;
 use crate::settings::Settings;
+use crate::website;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::request::Parts;
@@ -40,7 +41,7 @@ pub(crate) struct Status(pub(crate) StatusCode);
 
 /// S3's front.
 pub struct Front {
-    s3: S3,
+    pub(crate) s3: S3,
     service: S3Service,
     hosts: Hosts,
     rng: Mutex<StdRng>,
@@ -112,6 +113,10 @@ impl Front {
         head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| self.hosts.read(h))
     }
 
+    fn is_website(&self, head: &Parts) -> bool {
+        head.method != Method::OPTIONS && self.named(head).is_some_and(|n| n.website && n.bucket.is_some())
+    }
+
     /// The bucket that a request names, by its host or its path.
     fn bucket(&self, head: &Parts) -> Option<String> {
         if let Some(bucket) = self.named(head).and_then(|n| n.bucket) {
@@ -136,6 +141,7 @@ impl Front {
         let origin = head.headers.get(header::ORIGIN).and_then(|o| o.to_str().ok()).map(str::to_owned);
         let mut answer = match self.refusal(&head) {
             Some(error) => error_response(error),
+            None if self.is_website(&head) => website::answer(self, &head, bucket.as_deref().unwrap_or_default()).await,
             None if method == Method::OPTIONS => cors::preflight(&self.s3, &head, bucket.as_deref()).unwrap_or_else(error_response),
             None => {
                 let request = Request::from_parts(head, Body::http_body_unsync(Patient::new(body)));
@@ -150,7 +156,7 @@ impl Front {
     }
 
     /// Asks s3s; a panic costs its caller an `InternalError`.
-    async fn run(&self, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn run(&self, request: Request<Body>) -> Response<Body> {
         match AssertUnwindSafe(self.service.call(request)).catch_unwind().await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => error_response(crate::error::internal(&anyhow::anyhow!("{error:?}"))),

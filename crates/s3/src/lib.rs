@@ -26,6 +26,7 @@ mod settings;
 mod sse;
 mod time;
 mod unbuilt;
+mod website;
 
 pub use front::{Front, Peer};
 pub use s3s::Body;

@@ -72,6 +72,9 @@ operations! {
     get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput by configuration::lifecycle_get;
     put_bucket_lifecycle_configuration: PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput by configuration::lifecycle_put;
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput by configuration::lifecycle_delete;
+    get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput by configuration::website_get;
+    put_bucket_website: PutBucketWebsiteInput => PutBucketWebsiteOutput by configuration::website_put;
+    delete_bucket_website: DeleteBucketWebsiteInput => DeleteBucketWebsiteOutput by configuration::website_delete;
 
     // Listings.
     list_objects: ListObjectsInput => ListObjectsOutput by list::list_v1;

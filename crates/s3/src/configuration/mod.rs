@@ -7,6 +7,7 @@ mod lock;
 mod payment;
 mod tagging;
 mod versioning;
+mod website;
 
 pub(crate) use cors::{cors_delete, cors_get, cors_put, rules as cors_rules};
 pub(crate) use encryption::{encryption_delete, encryption_get, encryption_put};
@@ -15,6 +16,7 @@ pub(crate) use lock::{lock_get, lock_put};
 pub(crate) use payment::{accelerate_get, accelerate_put, payment_get, payment_put};
 pub(crate) use tagging::{tagging_delete, tagging_get, tagging_put};
 pub(crate) use versioning::{versioning_get, versioning_put};
+pub(crate) use website::{config as website_config, website_delete, website_get, website_put};
 
 use crate::error::{self, Result};
 use crate::service::S3;
