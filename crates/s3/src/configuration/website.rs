@@ -39,8 +39,9 @@ pub(crate) async fn website_delete(s3: &S3, request: S3Request<DeleteBucketWebsi
 
 fn read(wanted: &WebsiteConfiguration) -> Result<Config> {
     let all = wanted.redirect_all_requests_to.as_ref();
-    let redirect_all =
-        all.map(|to| Result::Ok(RedirectAll { host: to.host_name.clone(), protocol: protocol(to.protocol.as_ref())? })).transpose()?;
+    let redirect_all = all
+        .map(|to| -> Result<_> { Ok(RedirectAll { host: to.host_name.clone(), protocol: protocol(to.protocol.as_ref())? }) })
+        .transpose()?;
     Ok(Config {
         index: wanted.index_document.as_ref().map(|d| d.suffix.clone()),
         error: wanted.error_document.as_ref().map(|d| d.key.clone()),
@@ -52,9 +53,9 @@ fn read(wanted: &WebsiteConfiguration) -> Result<Config> {
 fn rule(rule: &RoutingRule) -> Result<website::RoutingRule> {
     let code = |text: &String| text.parse::<u16>().map_err(|_| malformed());
     let condition = rule.condition.as_ref();
-    let condition = condition.map(|c| {
+    let condition = condition.map(|c| -> Result<_> {
         let error_code = c.http_error_code_returned_equals.as_ref().map(code).transpose()?;
-        Result::Ok(website::Condition { key_prefix: c.key_prefix_equals.clone(), error_code })
+        Ok(website::Condition { key_prefix: c.key_prefix_equals.clone(), error_code })
     });
     let to = &rule.redirect;
     Ok(website::RoutingRule {
