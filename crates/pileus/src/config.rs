@@ -5,6 +5,7 @@ use ipnet::Ipv4Net;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -101,15 +102,30 @@ pub(crate) struct S3 {
     pub(crate) ownership: Ownership,
     /// Whether new buckets refuse everything public, as Amazon's do since April 2023.
     pub(crate) block_public_access: bool,
+    /// How long to rest between readings of all objects, in hours; 0: they are never read.
+    pub(crate) scrub_hours: u32,
+    /// How fast objects are read then, in MiB a second.
+    pub(crate) scrub_mib_per_second: u32,
 }
 
 impl Default for S3 {
     fn default() -> Self {
-        Self { domains: vec!["localhost".into()], ownership: Ownership::BucketOwnerEnforced, block_public_access: true }
+        Self {
+            domains: vec!["localhost".into()],
+            ownership: Ownership::BucketOwnerEnforced,
+            block_public_access: true,
+            scrub_hours: 168,
+            scrub_mib_per_second: 16,
+        }
     }
 }
 
 impl S3 {
+    /// How long to rest between readings of all objects, if they are read.
+    pub(crate) fn scrub_period(&self) -> Option<Duration> {
+        (self.scrub_hours > 0).then(|| Duration::from_secs(u64::from(self.scrub_hours) * 3600))
+    }
+
     /// As the front takes it.
     pub(crate) fn settings(&self) -> s3::Settings {
         let ownership = match self.ownership {
@@ -164,6 +180,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
+        anyhow::ensure!(self.s3.scrub_mib_per_second > 0, "s3.scrub_mib_per_second must be more than 0; scrub_hours = 0 turns it off");
         self.region.parse::<model::scope::Region>().map_err(|_| anyhow::anyhow!("region: {:?} is no region of AWS", self.region))?;
         anyhow::ensure!(self.capacity.vcpu_overcommit >= 1.0, "capacity.vcpu_overcommit: must be at least 1");
         anyhow::ensure!(self.capacity.memory_overcommit > 0.0, "capacity.memory_overcommit: must be above 0");

@@ -8,6 +8,7 @@ mod http;
 mod parts;
 mod places;
 mod progress;
+mod scrub;
 mod serve;
 
 use clap::Parser as _;

@@ -2,6 +2,7 @@
 
 use crate::config::{self, Config};
 use crate::http::Services;
+use crate::scrub::Report;
 use anyhow::{Context as _, Result};
 use api::ports::{Console, PortError, Ports};
 use async_trait::async_trait;
@@ -41,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) cloud: api::Cloud,
     pub(crate) drivers: Drivers,
     pub(crate) reconciler: Arc<Reconciler>,
+    pub(crate) objects: Objects,
+    pub(crate) scrub: Arc<Report>,
     /// Its name, and why it is the one.
     pub(crate) accelerator: (&'static str, String),
 }
@@ -98,8 +101,20 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
     let gate = api::Gate::new(store.clone(), clock.clone(), rand::rng(), ports, cloud.clone());
     let objects = Objects::open(&data_dir.join("objects"), MasterKey::new(master_key(data_dir)?), Arc::new(NoFaults));
     let objects = objects.context("can't open the objects")?;
-    let s3 = s3::Front::new(objects, store.clone(), clock.clone(), rand::rng(), config.s3.settings());
-    let parts = Parts { data_dir: data_dir.into(), config, endpoint, store, clock, cloud, drivers, reconciler, accelerator };
+    let s3 = s3::Front::new(objects.clone(), store.clone(), clock.clone(), rand::rng(), config.s3.settings());
+    let parts = Parts {
+        data_dir: data_dir.into(),
+        config,
+        endpoint,
+        store,
+        clock,
+        cloud,
+        drivers,
+        reconciler,
+        objects,
+        scrub: Arc::default(),
+        accelerator,
+    };
     Ok((Arc::new(parts), Services { gate, s3 }))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::ServeArgs;
 use crate::config::Config;
-use crate::{admin, commands, http, parts};
+use crate::{admin, commands, http, parts, scrub};
 use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -31,7 +31,10 @@ pub(crate) fn run(data_dir: &Path, args: &ServeArgs) -> Result<()> {
     let data_dir = std::path::absolute(data_dir)?;
     data_dir_make(&data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    runtime.block_on(serve(&data_dir, config, args.simulate))
+    let served = runtime.block_on(serve(&data_dir, config, args.simulate));
+    // Objects that are being read for a check may take a while, and nothing waits for them.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    served
 }
 
 /// Makes the data directory, or looks at the one that is there. Machines run under their own user ids and must pass through to their own
@@ -72,6 +75,8 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let socket = admin::server::listen(data_dir)?;
     let (stop, stopping) = watch::channel(false);
     let loops = tokio::spawn(parts.reconciler.clone().run(stopping.clone()));
+    let scrub = scrub::run(parts.objects.clone(), parts.config.s3.clone(), parts.clock.clone(), parts.scrub.clone(), stopping.clone());
+    let scrub = tokio::spawn(scrub);
     let operator = tokio::spawn(admin::server::serve(socket, parts.clone(), stopping.clone()));
     let answers = tokio::spawn(http::serve(listener, Arc::new(services), http::CONNECTIONS_MAX, stopping));
     tracing::info!(endpoint = parts.endpoint, mode = parts.store.mode().as_str(), accelerator = parts.accelerator.0, "the cloud is open");
@@ -86,6 +91,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     answers.await??;
     operator.await?;
     loops.await?;
+    scrub.await?;
     // The socket goes last: while it stands, a cloud is there.
     let _ = std::fs::remove_file(data_dir.join(admin::SOCKET));
     Ok(())

@@ -84,6 +84,12 @@ pub(crate) struct Status {
     pub(crate) memory_reserve_mib: u64,
     pub(crate) memory_overcommit: f64,
     pub(crate) disk_free_bytes: u64,
+    pub(crate) buckets: u64,
+    /// Versions and delete markers.
+    pub(crate) object_versions: u64,
+    pub(crate) object_bytes: u64,
+    /// When all objects were last read, and what was found.
+    pub(crate) scrub: Option<String>,
     /// What needs the operator's eye: paused guests, starts that fail.
     pub(crate) notes: Vec<String>,
 }

@@ -177,6 +177,8 @@ fn status(parts: &Parts) -> Result<Status> {
         node::network::WayOut::Open(how) => format!("open: {how}"),
         node::network::WayOut::None(why) => format!("none: {why}"),
     };
+    let stored = parts.objects.usage();
+    let (scrub, damage) = parts.scrub.tell();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         mode: parts.store.mode().as_str().into(),
@@ -197,6 +199,10 @@ fn status(parts: &Parts) -> Result<Status> {
         memory_reserve_mib: parts.cloud.overcommit.memory_reserve_mib,
         memory_overcommit: parts.cloud.overcommit.memory,
         disk_free_bytes: place.blocks_available() * place.fragment_size(),
-        notes: parts.reconciler.notes(),
+        buckets: stored.buckets,
+        object_versions: stored.versions,
+        object_bytes: stored.bytes,
+        scrub,
+        notes: parts.reconciler.notes().into_iter().chain(damage).collect(),
     })
 }

@@ -29,6 +29,9 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
         "{} of {} MiB in use ({} MiB of the host less memory_reserve_mib {}, × memory_overcommit {})",
         status.memory_used_mib, status.memory_mib, status.host_memory_mib, status.memory_reserve_mib, status.memory_overcommit
     );
+    let checked = status.scrub.as_deref().unwrap_or("not checked since the start");
+    let (buckets, versions, bytes) = (status.buckets, status.object_versions, gib(status.object_bytes));
+    let objects = format!("{versions} versions in {buckets} buckets, {bytes:.1} GiB; {checked}");
     let mut rows = vec![
         ("cloud", format!("pileus {}, {mode}", status.version)),
         ("endpoint", status.endpoint.clone()),
@@ -39,6 +42,7 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
         ("instances", if instances.is_empty() { "none".into() } else { instances.join(", ") }),
         ("processors", processors),
         ("memory", memory),
+        ("objects", objects),
         ("disk", format!("{:.1} GiB free", gib(status.disk_free_bytes))),
     ];
     rows.extend(status.notes.iter().map(|note| ("note", note.clone())));
