@@ -19,6 +19,9 @@ use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
 /// Bytes that are gathered before a blocking thread takes them.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// What S3 computes if nobody names an algorithm.
+pub(crate) const DEFAULT: Algorithm = Algorithm::Crc64Nvme;
+
 /// What S3 knows to compute ("ChecksumAlgorithm").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
@@ -257,10 +260,13 @@ impl Sums {
 }
 
 /// What the client says that the checksums are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Expected {
     content_md5: Option<[u8; 16]>,
+    /// The client's algorithm.
     algorithm: Option<Algorithm>,
+    /// The one to compute if the client has none.
+    otherwise: Algorithm,
     /// Of a header; else it comes behind the body, or there is none.
     value: Option<String>,
     trailer: Option<TrailingHeaders>,
@@ -298,12 +304,17 @@ impl Expected {
             _ => {}
         }
         let trailer = if header.is_none() && behind.is_some() { trailing } else { None };
-        Ok(Self { content_md5, algorithm, value: header.map(|(_, value)| value.to_owned()), trailer })
+        Ok(Self { content_md5, algorithm, otherwise: DEFAULT, value: header.map(|(_, value)| value.to_owned()), trailer })
+    }
+
+    /// Nothing is said; this is to be computed.
+    pub(crate) fn nothing(algorithm: Algorithm) -> Self {
+        Self { content_md5: None, algorithm: None, otherwise: algorithm, value: None, trailer: None }
     }
 
     /// The algorithm to compute: the client's, else the one that S3 takes by itself.
     pub(crate) fn algorithm(&self) -> Algorithm {
-        self.algorithm.unwrap_or(Algorithm::Crc64Nvme)
+        self.algorithm.unwrap_or(self.otherwise)
     }
 
     /// Whether there is anything to compare with ("Content-MD5 OR x-amz-checksum- HTTP header is required").
@@ -341,7 +352,8 @@ pub(crate) fn named(headers: &HeaderMap) -> Result<Option<Algorithm>> {
     text(headers, "x-amz-sdk-checksum-algorithm").map(read).transpose()
 }
 
-fn unsupported() -> S3Error {
+/// No such algorithm.
+pub(crate) fn unsupported() -> S3Error {
     let names = "[CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512, MD5, XXHASH64, XXHASH3, XXHASH128]";
     s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: {names}")
 }

@@ -5,15 +5,9 @@ use objects::{Condition, EtagMatch, Version};
 use s3s::S3Error;
 use s3s::dto::{self, ETagCondition};
 
-/// When a write may be done.
-///
-/// # Errors
-/// `NotImplemented` for an `If-None-Match` that is not `*`, as AWS.
-pub(crate) fn of_write(if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> Result<Condition> {
-    if if_none_match.is_some_and(|condition| !condition.is_any()) {
-        return Err(not_implemented());
-    }
-    Ok(Condition { if_match: if_match.map(etags), if_none_match: if_none_match.map(etags) })
+/// When a write may be done. AWS refuses an `If-None-Match` that is not `*`; here it means what HTTP says.
+pub(crate) fn of_write(if_match: Option<&ETagCondition>, if_none_match: Option<&ETagCondition>) -> Condition {
+    Condition { if_match: if_match.map(etags), if_none_match: if_none_match.map(etags) }
 }
 
 /// A header that S3 knows, with a value that it does nothing with.

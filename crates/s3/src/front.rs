@@ -39,6 +39,10 @@ pub struct Peer(pub SocketAddr);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Status(pub(crate) StatusCode);
 
+/// The document of an answer, instead of the one that s3s writes; an extension of the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Document(pub(crate) String);
+
 /// S3's front.
 pub struct Front {
     pub(crate) s3: S3,
@@ -196,6 +200,10 @@ fn error_response(error: S3Error) -> Response<Body> {
 fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method) {
     if let Some(Status(status)) = answer.extensions_mut().remove() {
         *answer.status_mut() = status;
+    }
+    if let Some(Document(text)) = answer.extensions_mut().remove() {
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+        *answer.body_mut() = Body::from(text);
     }
     let failed = answer.status().is_client_error() || answer.status().is_server_error();
     if failed && let Some(text) = answer.body().bytes() {

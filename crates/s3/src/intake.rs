@@ -49,7 +49,7 @@ pub(crate) async fn take(s3: &S3, incoming: Incoming) -> Result<(Staged, Compute
     let mut left = length;
     if let Some(mut body) = body {
         while let Some(bytes) = body.next().await {
-            let bytes = bytes.map_err(|error| broken(error.as_ref()))?;
+            let bytes = bytes.map_err(broken)?;
             left = left.checked_sub(bytes.len() as u64).ok_or_else(incomplete)?;
             sums.update(bytes.clone()).await?;
             staging.write(bytes).await.map_err(error::engine)?;
@@ -69,8 +69,13 @@ fn incomplete() -> S3Error {
 }
 
 /// What S3 answers when a body breaks off. The errors of s3s's own streams can only be told by their text.
-fn broken(error: &(dyn StdError + Send + Sync + 'static)) -> S3Error {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+fn broken(error: s3s::StdError) -> S3Error {
+    // The source of a copy.
+    let error = match error.downcast::<objects::Error>() {
+        Ok(error) => return error::engine(*error),
+        Err(error) => error,
+    };
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error.as_ref());
     while let Some(e) = cause {
         if e.is::<Stalled>() {
             return stalled();

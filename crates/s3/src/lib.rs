@@ -19,6 +19,7 @@ mod host;
 mod intake;
 mod list;
 mod object;
+mod outgoing;
 mod range;
 mod record;
 mod service;

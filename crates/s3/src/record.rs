@@ -1,11 +1,14 @@
 //! Between a request's headers and what is kept with an object, and back into a reply's.
 
 use crate::caller::Caller;
+use crate::configuration::lifecycle_rules;
 use crate::error::Result;
 use crate::object::{lock, tags};
 use crate::{sse, time};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use model::lifecycle::{Facts, State, expiration_header};
 use model::scope::AccountId;
+use model::tag::Tags;
 use model::time::Timestamp;
 use objects::{Bucket, Ownership, Record, Version, Versioning};
 use s3s::dto::Metadata;
@@ -119,7 +122,10 @@ fn website_redirect(headers: &HeaderMap) -> Result<Option<String>> {
 }
 
 /// What a reply to GetObject or HeadObject says of a version: all but its length, range and checksums.
-pub(crate) fn show(bucket: &Bucket, version: &Version) -> HeaderMap {
+///
+/// # Errors
+/// `InternalError` if the bucket's lifecycle can't be read.
+pub(crate) fn show(bucket: &Bucket, version: &Version) -> Result<HeaderMap> {
     let record = &version.record;
     let mut headers = HeaderMap::with_capacity(16);
     for (name, value) in &record.headers {
@@ -140,7 +146,8 @@ pub(crate) fn show(bucket: &Bucket, version: &Version) -> HeaderMap {
         put(&mut headers, "x-amz-tagging-count", &record.tags.len().to_string());
     }
     lock::show(&record.lock, &mut headers);
-    headers
+    expiration(bucket, version, &mut headers)?;
+    Ok(headers)
 }
 
 /// Names the version, if the bucket has any.
@@ -148,6 +155,20 @@ pub(crate) fn version_id(bucket: &Bucket, version: &Version, headers: &mut Heade
     if bucket.versioning != Versioning::Off {
         put(headers, "x-amz-version-id", version.id.as_str());
     }
+}
+
+/// Says when a rule of the bucket's lifecycle will end a current version.
+pub(crate) fn expiration(bucket: &Bucket, version: &Version, headers: &mut HeaderMap) -> Result<()> {
+    let rules = lifecycle_rules(bucket)?;
+    if rules.is_empty() || !version.is_latest {
+        return Ok(());
+    }
+    let tags = Tags(version.record.tags.clone());
+    let facts = Facts { key: &version.key, size: version.size, tags: &tags, made: version.last_modified, state: State::Current };
+    if let Some(value) = expiration_header(&rules, &facts) {
+        put(headers, "x-amz-expiration", &value);
+    }
+    Ok(())
 }
 
 /// Values with other characters than a header can have are sent as bytes: they came so.

@@ -88,6 +88,13 @@ operations! {
     get_object: GetObjectInput => GetObjectOutput by object::get;
     head_object: HeadObjectInput => HeadObjectOutput by object::head;
     delete_object: DeleteObjectInput => DeleteObjectOutput by object::delete;
+    delete_objects: DeleteObjectsInput => DeleteObjectsOutput by object::delete_many;
+    copy_object: CopyObjectInput => CopyObjectOutput by object::copy::copy;
+    get_object_attributes: GetObjectAttributesInput => GetObjectAttributesOutput by object::attributes;
+    get_object_retention: GetObjectRetentionInput => GetObjectRetentionOutput by object::retention::get;
+    put_object_retention: PutObjectRetentionInput => PutObjectRetentionOutput by object::retention::put;
+    get_object_legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput by object::retention::hold_get;
+    put_object_legal_hold: PutObjectLegalHoldInput => PutObjectLegalHoldOutput by object::retention::hold_put;
     get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput by object::tagging::get;
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput by object::tagging::put;
     delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput by object::tagging::delete;

@@ -122,7 +122,6 @@ pub(crate) fn customer_key(headers: &HeaderMap) -> Result<Option<CustomerKey>> {
 ///
 /// # Errors
 /// As [`customer_key`].
-#[expect(dead_code, reason = "copies come next")]
 pub(crate) fn source_key(headers: &HeaderMap) -> Result<Option<CustomerKey>> {
     key_of(headers.get(SOURCE_ALGORITHM), headers.get(SOURCE_KEY), headers.get(SOURCE_KEY_MD5))
 }

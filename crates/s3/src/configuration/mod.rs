@@ -11,7 +11,7 @@ mod website;
 
 pub(crate) use cors::{cors_delete, cors_get, cors_put, rules as cors_rules};
 pub(crate) use encryption::{encryption_delete, encryption_get, encryption_put};
-pub(crate) use lifecycle::{lifecycle_delete, lifecycle_get, lifecycle_put};
+pub(crate) use lifecycle::{lifecycle_delete, lifecycle_get, lifecycle_put, rules as lifecycle_rules};
 pub(crate) use lock::{lock_get, lock_put};
 pub(crate) use payment::{accelerate_get, accelerate_put, payment_get, payment_put};
 pub(crate) use tagging::{tagging_delete, tagging_get, tagging_put};

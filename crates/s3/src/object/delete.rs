@@ -1,13 +1,21 @@
-//! DeleteObject.
+//! DeleteObject and DeleteObjects.
 
 use crate::error::{self, Result};
 use crate::object::version_id;
 use crate::service::S3;
 use crate::{condition, record};
 use http::HeaderMap;
+use model::time::Timestamp;
 use objects::{Delete, Deleted};
-use s3s::dto::{DeleteObjectInput, DeleteObjectOutput};
-use s3s::{S3Request, S3Response};
+use s3s::dto::{
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETagCondition, Error, ObjectIdentifier,
+};
+use s3s::{S3Error, S3Request, S3Response, s3_error};
+
+/// Most keys of one DeleteObjects.
+const KEYS_MAX: usize = 1000;
+/// Longest key, in bytes.
+const KEY_BYTES_MAX: usize = 1024;
 
 /// DeleteObject.
 pub(crate) async fn delete(s3: &S3, request: S3Request<DeleteObjectInput>) -> Result<S3Response<DeleteObjectOutput>> {
@@ -33,4 +41,60 @@ pub(crate) async fn delete(s3: &S3, request: S3Request<DeleteObjectInput>) -> Re
         record::put(&mut headers, "x-amz-delete-marker", "true");
     }
     Ok(S3Response::with_headers(DeleteObjectOutput::default(), headers))
+}
+
+/// DeleteObjects: what can't be deleted is told of beside what was.
+pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>) -> Result<S3Response<DeleteObjectsOutput>> {
+    let input = request.input;
+    let objects = input.delete.objects;
+    if objects.is_empty() || objects.len() > KEYS_MAX {
+        return Err(s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema"));
+    }
+    let bypass = input.bypass_governance_retention.unwrap_or_default();
+    let (mut deletes, mut errors) = (Vec::with_capacity(objects.len()), Vec::new());
+    for object in &objects {
+        match one(&input.bucket, object, bypass, s3.now()) {
+            Ok(delete) => deletes.push(delete),
+            Err(refusal) => errors.push(failed(object.key.clone(), object.version_id.clone(), &refusal)),
+        }
+    }
+    let asked: Vec<_> = deletes.iter().map(|delete| (delete.key.clone(), delete.version.clone())).collect();
+    let done = s3.objects.delete_many(&input.bucket, deletes).await.map_err(error::engine)?;
+    let quiet = input.delete.quiet.unwrap_or_default();
+    let mut deleted = Vec::new();
+    for ((key, version), done) in asked.into_iter().zip(done) {
+        let version = version.map(|version| version.to_string());
+        match done {
+            Ok(done) if !quiet => deleted.push(succeeded(key, version, &done)),
+            Ok(_) => {}
+            Err(refusal) => errors.push(failed(key, version, &error::engine(refusal))),
+        }
+    }
+    let output = DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..DeleteObjectsOutput::default() };
+    Ok(S3Response::new(output))
+}
+
+fn one(bucket: &str, object: &ObjectIdentifier, bypass_governance: bool, now: Timestamp) -> Result<Delete> {
+    if object.last_modified_time.is_some() || object.size.is_some() {
+        return Err(condition::not_implemented());
+    }
+    if object.key.is_empty() || object.key.len() > KEY_BYTES_MAX {
+        return Err(s3_error!(KeyTooLongError, "Your key is too long"));
+    }
+    let version = version_id(object.version_id.as_deref().filter(|id| !id.is_empty()))?;
+    let if_match = object.e_tag.clone().map(|etag| {
+        let any = etag.value() == "*";
+        condition::etags(&if any { ETagCondition::Any } else { ETagCondition::ETag(etag) })
+    });
+    Ok(Delete { bucket: bucket.to_owned(), key: object.key.clone(), version, if_match, bypass_governance, now })
+}
+
+fn succeeded(key: String, asked: Option<String>, done: &Deleted) -> DeletedObject {
+    let marker = done.version.as_ref().filter(|_| done.marker).map(ToString::to_string);
+    DeletedObject { delete_marker: done.marker.then_some(true), delete_marker_version_id: marker, key: Some(key), version_id: asked }
+}
+
+fn failed(key: String, version_id: Option<String>, error: &S3Error) -> Error {
+    let (code, message) = (error.code().as_str().to_owned(), error.message().unwrap_or_default().to_owned());
+    Error { code: Some(code), key: Some(key), message: Some(message), version_id }
 }

@@ -1,13 +1,17 @@
 //! Operations of objects, one file a group.
 
+mod attributes;
+pub(crate) mod copy;
 mod delete;
 pub(crate) mod lock;
 mod put;
 mod read;
+pub(crate) mod retention;
 pub(crate) mod tagging;
 pub(crate) mod tags;
 
-pub(crate) use delete::delete;
+pub(crate) use attributes::attributes;
+pub(crate) use delete::{delete, delete_many};
 pub(crate) use put::put;
 pub(crate) use read::{get, head};
 

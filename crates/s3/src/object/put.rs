@@ -20,7 +20,7 @@ pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S
     if input.write_offset_bytes.is_some() {
         return Err(condition::not_implemented());
     }
-    let condition = condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+    let condition = condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref());
     let length = intake::length(input.content_length, &headers)?;
     let expected = Expected::read(&headers, trailing_headers)?;
     if lock::asked(&headers) && !expected.any() {
@@ -35,15 +35,16 @@ pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S
     record.checksums = computed.checksums();
     let put = Put { bucket: input.bucket, key: input.key, staged, etag: computed.etag(), record, condition, now: s3.now() };
     let stored = s3.objects.put(put).await.map_err(error::engine)?;
-    Ok(S3Response::with_headers(PutObjectOutput::default(), reply(&bucket, &stored.version, &computed)))
+    Ok(S3Response::with_headers(PutObjectOutput::default(), reply(&bucket, &stored.version, &computed)?))
 }
 
 /// What is said of a new object.
-fn reply(bucket: &Bucket, version: &Version, computed: &Computed) -> HeaderMap {
+fn reply(bucket: &Bucket, version: &Version, computed: &Computed) -> Result<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(8);
     record::put(&mut headers, "etag", &format!("\"{}\"", version.etag));
     record::version_id(bucket, version, &mut headers);
     sse::show(version.record.encryption.as_ref(), &mut headers);
     checksum::show(&computed.checksums(), &mut headers);
-    headers
+    record::expiration(bucket, version, &mut headers)?;
+    Ok(headers)
 }

@@ -5,19 +5,15 @@ use crate::condition::{Reading, Verdict};
 use crate::error::{self, Result};
 use crate::front::Status;
 use crate::object::version_id;
+use crate::outgoing::Outgoing;
 use crate::service::S3;
 use crate::{checksum, range, record, sse};
-use bytes::Bytes;
-use futures_util::Stream;
 use http::{HeaderMap, StatusCode, header};
-use objects::{ChecksumKind, Checksums, Reader, Version};
+use objects::{ChecksumKind, Checksums, Version};
 use s3s::dto::{self, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
-use s3s::stream::{ByteStream, RemainingLength};
-use s3s::{S3Request, S3Response, StdError, s3_error};
+use s3s::{S3Request, S3Response, s3_error};
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 /// What both ask.
 struct Asked<'a> {
@@ -113,7 +109,7 @@ async fn find(s3: &S3, asked: Asked<'_>) -> Result<Found> {
     let version = s3.objects.get(asked.bucket, asked.key, id.as_ref()).await.map_err(error::engine)?;
     let key = sse::of_read(version.record.encryption.as_ref(), sse::customer_key(asked.headers)?)?;
     let verdict = asked.reading.judge(&version)?;
-    let mut headers = record::show(&bucket, &version);
+    let mut headers = record::show(&bucket, &version)?;
     if verdict == Verdict::NotModified {
         headers.remove(header::CONTENT_TYPE);
         return Ok(Found { version, key, range: 0..0, status: StatusCode::NOT_MODIFIED, headers });
@@ -182,28 +178,4 @@ fn overrides(request: &S3Request<GetObjectInput>) -> Result<HeaderMap> {
         return Err(s3_error!(InvalidRequest, "Request specific response headers cannot be used for anonymous GET requests."));
     }
     Ok(headers)
-}
-
-/// A body on its way out. An error cuts the connection: the client sees that it is not whole.
-struct Outgoing(Reader);
-
-impl Stream for Outgoing {
-    type Item = Result<Bytes, StdError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.0).poll_next(cx).map(|item| {
-            item.map(|bytes| {
-                bytes.map_err(|error| {
-                    tracing::error!(error = format!("{:#}", anyhow::Error::new(error)), "a body can't be read");
-                    StdError::from("a body can't be read")
-                })
-            })
-        })
-    }
-}
-
-impl ByteStream for Outgoing {
-    fn remaining_length(&self) -> RemainingLength {
-        usize::try_from(self.0.left()).map_or_else(|_| RemainingLength::unknown(), RemainingLength::new_exact)
-    }
 }

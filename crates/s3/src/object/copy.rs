@@ -1,0 +1,169 @@
+//! CopyObject.
+
+use crate::caller::Caller;
+use crate::checksum::{self, Algorithm, Expected};
+use crate::condition::{Reading, Verdict};
+use crate::error::{self, Result};
+use crate::intake::{self, BODY_BYTES_MAX, Incoming};
+use crate::object::{tags, version_id};
+use crate::outgoing::Outgoing;
+use crate::record::Described;
+use crate::service::S3;
+use crate::{condition, record, sse, time};
+use http::{HeaderMap, HeaderValue};
+use objects::{Bucket, Put, Record, Version, Versioning};
+use s3s::dto::{
+    ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, ETagCondition, Metadata, StreamingBlob,
+};
+use s3s::{S3Request, S3Response, s3_error};
+use std::sync::Arc;
+
+/// Where a copy comes from.
+pub(crate) struct Source {
+    pub(crate) bucket: Arc<Bucket>,
+    pub(crate) version: Arc<Version>,
+    /// The customer's key, if the body is sealed with one.
+    pub(crate) key: Option<[u8; 32]>,
+    /// Whether the request named the version.
+    named: bool,
+}
+
+impl Source {
+    /// Finds what a copy is to be made of, and judges its conditions.
+    ///
+    /// # Errors
+    /// S3's: there is none, it may not be read, its conditions don't hold.
+    pub(crate) async fn find(s3: &S3, caller: &Caller, source: &CopySource, headers: &HeaderMap, reading: Reading<'_>) -> Result<Self> {
+        let CopySource::Bucket { bucket, key, version_id: id } = source else {
+            return Err(s3_error!(NotImplemented, "Copies from access points are not implemented"));
+        };
+        let found = s3.bucket(bucket)?;
+        // The path of the request was looked at, not this one.
+        if caller.account() != Some(&found.owner) {
+            return Err(error::denied());
+        }
+        let id = version_id(id.as_deref())?;
+        let version = s3.objects.get(bucket, key, id.as_ref()).await.map_err(|error| {
+            if matches!(error, objects::Error::DeleteMarker { current: false, .. }) {
+                let text = "The source of a copy request may not specifically refer to a delete marker by version id.";
+                return s3_error!(InvalidRequest, "{text}");
+            }
+            error::engine(error)
+        })?;
+        let key = sse::of_read(version.record.encryption.as_ref(), sse::source_key(headers)?)?;
+        if reading.judge(&version)? == Verdict::NotModified {
+            return Err(error::precondition_failed());
+        }
+        Ok(Self { bucket: found, version, key, named: id.is_some() })
+    }
+
+    /// Names the source's version in a reply, if its bucket has any.
+    pub(crate) fn show(&self, headers: &mut HeaderMap) {
+        if self.bucket.versioning != Versioning::Off {
+            record::put(headers, "x-amz-copy-source-version-id", self.version.id.as_str());
+        }
+    }
+}
+
+/// CopyObject.
+pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result<S3Response<CopyObjectOutput>> {
+    let caller = Caller::of(&request);
+    let S3Request { input, headers, .. } = request;
+    let bucket = s3.bucket(&input.bucket)?;
+    let condition = condition::of_write(etags(&headers, "if-match")?.as_ref(), etags(&headers, "if-none-match")?.as_ref());
+    let replace_metadata = replaces(&headers, "x-amz-metadata-directive", "Unknown metadata directive.")?;
+    let replace_tags = replaces(&headers, "x-amz-tagging-directive", "Unknown tagging directive.")?;
+    let reading = Reading {
+        if_match: input.copy_source_if_match.as_ref(),
+        if_none_match: input.copy_source_if_none_match.as_ref(),
+        if_modified_since: input.copy_source_if_modified_since.as_ref(),
+        if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+    };
+    let source = Source::find(s3, &caller, &input.copy_source, &headers, reading).await?;
+    let to_itself = source.bucket.name == bucket.name && source.version.key == input.key && !source.named;
+    if to_itself && !replace_metadata && !changes(&bucket, &headers) {
+        let text = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
+        return Err(s3_error!(InvalidRequest, "{text}"));
+    }
+    if source.version.size > BODY_BYTES_MAX {
+        let text = "The specified copy source is larger than the maximum allowable size for a copy source:";
+        return Err(s3_error!(InvalidRequest, "{text} {BODY_BYTES_MAX}"));
+    }
+    let from = &source.version.record;
+    let described = described(&headers, input.metadata, from, replace_metadata)?;
+    let mut record = record::of_request(&bucket, &caller, &headers, described, s3.now())?;
+    record.tags = if replace_tags { tags::of_header(&headers)? } else { from.tags.clone() };
+    let sealing = sse::of_write(&bucket, &headers)?;
+    record.encryption = sealing.encryption;
+    let expected = Expected::nothing(algorithm(&headers, from)?);
+    let size = source.version.size;
+    let body = Outgoing(s3.objects.read(&source.version, 0..size, source.key));
+    let incoming = Incoming { body: Some(StreamingBlob::new(body)), length: size, seal: sealing.seal, expected };
+    let (staged, computed) = intake::take(s3, incoming).await?;
+    record.checksums = computed.checksums();
+    let put = Put { bucket: input.bucket, key: input.key, staged, etag: computed.etag(), record, condition, now: s3.now() };
+    let stored = s3.objects.put(put).await.map_err(error::engine)?;
+    let mut shown = HeaderMap::new();
+    source.show(&mut shown);
+    record::version_id(&bucket, &stored.version, &mut shown);
+    sse::show(stored.version.record.encryption.as_ref(), &mut shown);
+    record::expiration(&bucket, &stored.version, &mut shown)?;
+    let output = CopyObjectOutput { copy_object_result: Some(result(&stored.version)), ..CopyObjectOutput::default() };
+    Ok(S3Response::with_headers(output, shown))
+}
+
+/// Whether a copy to itself changes anything that S3 lets it.
+fn changes(bucket: &Bucket, headers: &HeaderMap) -> bool {
+    let named = |name: &str| headers.contains_key(name);
+    named("x-amz-storage-class")
+        || named("x-amz-website-redirect-location")
+        || headers.keys().any(|name| name.as_str().starts_with("x-amz-server-side-encryption"))
+        || bucket.documents.contains_key("encryption")
+}
+
+/// What the copy keeps of its source, or has new.
+fn described(headers: &HeaderMap, metadata: Option<Metadata>, from: &Record, replace: bool) -> Result<Described> {
+    if replace {
+        return record::described(headers, metadata);
+    }
+    Ok(Described { headers: from.headers.clone(), metadata: from.metadata.clone() })
+}
+
+/// Whether a directive says `REPLACE`.
+fn replaces(headers: &HeaderMap, name: &str, refusal: &str) -> Result<bool> {
+    match headers.get(name).map(HeaderValue::as_bytes) {
+        None | Some(b"COPY") => Ok(false),
+        Some(b"REPLACE") => Ok(true),
+        Some(_) => Err(s3_error!(InvalidArgument, "{refusal}")),
+    }
+}
+
+fn etags(headers: &HeaderMap, name: &str) -> Result<Option<ETagCondition>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let read = ETagCondition::parse_http_header(value.as_bytes());
+    read.map(Some).map_err(|_| s3_error!(InvalidArgument, "The value of {name} is no entity tag"))
+}
+
+/// The algorithm of the copy's checksum: what is asked for, else the source's.
+fn algorithm(headers: &HeaderMap, from: &Record) -> Result<Algorithm> {
+    if let Some(name) = headers.get("x-amz-checksum-algorithm") {
+        return name.to_str().ok().and_then(Algorithm::parse).ok_or_else(checksum::unsupported);
+    }
+    Ok(from.checksums.values.keys().find_map(|name| Algorithm::parse(name)).unwrap_or(checksum::DEFAULT))
+}
+
+/// The document of the reply. It has no place for the checksums that s3s doesn't know.
+fn result(version: &Version) -> CopyObjectResult {
+    let checksums = &version.record.checksums;
+    let value = |algorithm: Algorithm| checksums.values.get(algorithm.name()).cloned();
+    CopyObjectResult {
+        e_tag: Some(ETag::Strong(version.etag.clone())),
+        last_modified: Some(time::show(version.last_modified)),
+        checksum_crc32: value(Algorithm::Crc32),
+        checksum_crc32c: value(Algorithm::Crc32c),
+        checksum_crc64nvme: value(Algorithm::Crc64Nvme),
+        checksum_sha1: value(Algorithm::Sha1),
+        checksum_sha256: value(Algorithm::Sha256),
+        checksum_type: Some(ChecksumType::from_static(checksum::kind_name(checksums.kind))),
+    }
+}
