@@ -100,6 +100,16 @@ impl Algorithm {
         }
     }
 
+    /// The CRC that it is, if it is one.
+    fn crc(self) -> Option<CrcAlgorithm> {
+        match self {
+            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
+            Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
+            Self::Sha1 | Self::Sha256 | Self::Sha512 | Self::Md5 | Self::XxHash64 | Self::XxHash3 | Self::XxHash128 => None,
+        }
+    }
+
     /// Whether this is a value of this algorithm.
     pub(crate) fn accepts(self, value: &str) -> bool {
         BASE64.decode(value).is_ok_and(|bytes| bytes.len() == self.length())
@@ -164,6 +174,23 @@ impl Hasher {
             Running::XxHash128(digest) => digest.finish_128().to_be_bytes().to_vec(),
         }
     }
+}
+
+/// The checksum of bytes that are all there.
+pub(crate) fn digest(algorithm: Algorithm, bytes: &[u8]) -> Vec<u8> {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+/// The checksum of what pieces are together, by their checksums and lengths in bytes. Only that of a CRC can be told.
+pub(crate) fn combine(algorithm: Algorithm, pieces: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
+    let crc = algorithm.crc()?;
+    let number = |value: &[u8]| value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let (first, others) = pieces.split_first()?;
+    let join = |sum, (value, length): &(Vec<u8>, u64)| crc_fast::checksum_combine(crc, sum, number(value), *length);
+    let sum = others.iter().fold(number(&first.0), join);
+    Some(sum.to_be_bytes()[8 - algorithm.length()..].to_vec())
 }
 
 /// The MD5 that an ETag is made of, and one checksum.
@@ -315,6 +342,16 @@ impl Expected {
     /// The algorithm to compute: the client's, else the one that S3 takes by itself.
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.algorithm.unwrap_or(self.otherwise)
+    }
+
+    /// The client's algorithm.
+    pub(crate) fn given(&self) -> Option<Algorithm> {
+        self.algorithm
+    }
+
+    /// With another algorithm to compute if the client says nothing.
+    pub(crate) fn by_default(self, algorithm: Option<Algorithm>) -> Self {
+        Self { otherwise: algorithm.unwrap_or(self.otherwise), ..self }
     }
 
     /// Whether there is anything to compare with ("Content-MD5 OR x-amz-checksum- HTTP header is required").

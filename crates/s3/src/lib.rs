@@ -18,6 +18,7 @@ mod front;
 mod host;
 mod intake;
 mod list;
+mod multipart;
 mod object;
 mod outgoing;
 mod range;

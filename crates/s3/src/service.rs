@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::object;
 use crate::settings::Settings;
-use crate::{bucket, configuration, list};
+use crate::{bucket, configuration, list, multipart};
 use model::time::{Clock, Timestamp};
 use objects::Objects;
 use s3s::dto::{self};
@@ -82,6 +82,12 @@ operations! {
     list_object_versions: ListObjectVersionsInput => ListObjectVersionsOutput by list::list_versions;
     list_multipart_uploads: ListMultipartUploadsInput => ListMultipartUploadsOutput by list::list_uploads;
     list_parts: ListPartsInput => ListPartsOutput by list::list_parts;
+
+    // Uploads in parts.
+    create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput by multipart::create;
+    upload_part: UploadPartInput => UploadPartOutput by multipart::upload_part;
+    complete_multipart_upload: CompleteMultipartUploadInput => CompleteMultipartUploadOutput by multipart::complete;
+    abort_multipart_upload: AbortMultipartUploadInput => AbortMultipartUploadOutput by multipart::abort;
 
     // Objects.
     put_object: PutObjectInput => PutObjectOutput by object::put;

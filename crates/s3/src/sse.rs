@@ -170,7 +170,6 @@ pub(crate) fn of_read(encryption: Option<&Encryption>, key: Option<CustomerKey>)
 ///
 /// # Errors
 /// `InvalidRequest` unless the customer's key is the one that the upload was begun with.
-#[cfg_attr(not(test), expect(dead_code, reason = "parts come next"))]
 pub(crate) fn of_part(encryption: Option<&Encryption>, key: Option<CustomerKey>) -> Result<Seal> {
     match (encryption, key) {
         (Some(Encryption::Customer { key_md5 }), Some(key)) if *key_md5 == key.md5 => Ok(Seal::Customer(key.key)),

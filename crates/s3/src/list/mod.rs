@@ -11,6 +11,7 @@ pub(crate) use uploads::list_uploads;
 pub(crate) use versions::list_versions;
 
 use crate::caller::canonical_id;
+use crate::checksum;
 use crate::error::Result;
 use crate::service::S3;
 use model::scope::AccountId;
@@ -113,10 +114,7 @@ fn checksums(checksums: &::objects::Checksums) -> (Option<Vec<dto::ChecksumAlgor
 }
 
 fn checksum_type(kind: ::objects::ChecksumKind) -> dto::ChecksumType {
-    dto::ChecksumType::from_static(match kind {
-        ::objects::ChecksumKind::FullObject => dto::ChecksumType::FULL_OBJECT,
-        ::objects::ChecksumKind::Composite => dto::ChecksumType::COMPOSITE,
-    })
+    dto::ChecksumType::from_static(checksum::kind_name(kind))
 }
 
 /// A size as the protocol has it.

@@ -2,6 +2,7 @@
 
 use super::{checksum_type, entries, etag, initiator, size};
 use crate::error::{self, Result};
+use crate::multipart::abort_rule;
 use crate::service::S3;
 use crate::time;
 use ::objects::{Part, UploadId};
@@ -11,6 +12,7 @@ use s3s::{S3Request, S3Response, s3_error};
 /// ListParts.
 pub(crate) async fn list_parts(s3: &S3, request: S3Request<ListPartsInput>) -> Result<S3Response<ListPartsOutput>> {
     let input = request.input;
+    let bucket = s3.bucket(&input.bucket)?;
     let (max_parts, max) = entries(input.max_parts, "max-parts")?;
     let marker = input.part_number_marker.unwrap_or_default();
     let after = u32::try_from(marker)
@@ -21,8 +23,11 @@ pub(crate) async fn list_parts(s3: &S3, request: S3Request<ListPartsInput>) -> R
     let more = more && max > 0;
     let (algorithm, kind) = upload.checksum.clone().unzip();
     let class = upload.record.storage_class.clone().unwrap_or_else(|| dto::StorageClass::STANDARD.into());
+    let (abort_date, abort_rule_id) = abort_rule(&bucket, &upload)?.unzip();
     let last = parts.last().and_then(|part| i32::try_from(part.number).ok());
     Ok(S3Response::new(ListPartsOutput {
+        abort_date,
+        abort_rule_id,
         bucket: Some(input.bucket),
         checksum_algorithm: algorithm.map(dto::ChecksumAlgorithm::from),
         checksum_type: kind.map(checksum_type),
@@ -36,7 +41,7 @@ pub(crate) async fn list_parts(s3: &S3, request: S3Request<ListPartsInput>) -> R
         parts: Some(parts.iter().map(show).collect()),
         storage_class: Some(dto::StorageClass::from(class)),
         upload_id: Some(input.upload_id),
-        ..ListPartsOutput::default()
+        request_charged: None,
     }))
 }
 

@@ -1,0 +1,258 @@
+//! CompleteMultipartUpload: parts become an object, of which no bytes are copied.
+
+use super::{PART_BYTES_MIN, PARTS_MAX, checksums, number, part};
+use crate::checksum::{self, Algorithm};
+use crate::error::{self, Result};
+use crate::service::S3;
+use crate::{condition, record, sse};
+use ::objects::{ChecksumKind, Complete, Part, PartInfo, Record, Upload, UploadId, Version};
+use http::{HeaderMap, Uri, header};
+use md5::{Digest as _, Md5};
+use s3s::dto::{self, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart};
+use s3s::{S3Error, S3Request, S3Response, s3_error};
+
+/// CompleteMultipartUpload.
+pub(crate) async fn complete(
+    s3: &S3,
+    request: S3Request<CompleteMultipartUploadInput>,
+) -> Result<S3Response<CompleteMultipartUploadOutput>> {
+    let S3Request { input, headers, uri, .. } = request;
+    let bucket = s3.bucket(&input.bucket)?;
+    let condition = condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref());
+    let named = named(input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default())?;
+    let claims = Claims::read(&headers, input.checksum_type, input.mpu_object_size)?;
+    let complete = Complete {
+        bucket: input.bucket.clone(),
+        key: input.key.clone(),
+        upload: UploadId::from(input.upload_id),
+        parts: named.iter().map(|part| (part.number, part.etag.clone())).collect(),
+        minimum: PART_BYTES_MIN,
+        condition,
+        now: s3.now(),
+    };
+    let finish = move |upload: &Upload, parts: &[Part]| finish(upload, parts, &named, &claims);
+    let version = s3.objects.upload_complete(complete, finish).await.map_err(error::engine)??;
+    let mut reply = HeaderMap::with_capacity(8);
+    record::version_id(&bucket, &version, &mut reply);
+    sse::show(version.record.encryption.as_ref(), &mut reply);
+    record::expiration(&bucket, &version, &mut reply)?;
+    Ok(S3Response::with_headers(output(input.bucket, input.key, location(&uri, &headers), &version), reply))
+}
+
+/// A part that a request names.
+struct Named {
+    number: u32,
+    /// Without quotes.
+    etag: String,
+    checksums: Vec<(Algorithm, String)>,
+}
+
+/// The parts that a request names.
+fn named(parts: Vec<CompletedPart>) -> Result<Vec<Named>> {
+    let malformed = || s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema");
+    if parts.is_empty() || u32::try_from(parts.len()).is_ok_and(|n| n > PARTS_MAX) {
+        return Err(malformed());
+    }
+    let read = |part: CompletedPart| {
+        let checksums = [
+            (Algorithm::Crc32, part.checksum_crc32),
+            (Algorithm::Crc32c, part.checksum_crc32c),
+            (Algorithm::Crc64Nvme, part.checksum_crc64nvme),
+            (Algorithm::Sha1, part.checksum_sha1),
+            (Algorithm::Sha256, part.checksum_sha256),
+        ];
+        Ok(Named {
+            number: number(part.part_number.ok_or_else(malformed)?)?,
+            etag: part.e_tag.ok_or_else(malformed)?.value().to_owned(),
+            checksums: checksums.into_iter().filter_map(|(algorithm, value)| Some((algorithm, value?))).collect(),
+        })
+    };
+    parts.into_iter().map(read).collect()
+}
+
+/// What a request says that the object will be.
+struct Claims {
+    checksum: Option<(Algorithm, String)>,
+    kind: Option<ChecksumKind>,
+    size: Option<u64>,
+}
+
+impl Claims {
+    fn read(headers: &HeaderMap, kind: Option<dto::ChecksumType>, size: Option<i64>) -> Result<Self> {
+        let value = |algorithm: Algorithm| Some((algorithm, headers.get(algorithm.header())?.to_str().ok()?.trim().to_owned()));
+        let mut given = Algorithm::ALL.into_iter().filter_map(value);
+        let checksum = given.next();
+        if given.next().is_some() {
+            return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+        }
+        let kind = match kind.as_ref().map(dto::ChecksumType::as_str) {
+            None => None,
+            Some(dto::ChecksumType::FULL_OBJECT) => Some(ChecksumKind::FullObject),
+            Some(dto::ChecksumType::COMPOSITE) => Some(ChecksumKind::Composite),
+            Some(_) => return Err(s3_error!(InvalidRequest, "Value for x-amz-checksum-type header is invalid.")),
+        };
+        let read =
+            |size: i64| u64::try_from(size).map_err(|_| s3_error!(InvalidRequest, "Value for x-amz-mp-object-size header is invalid."));
+        Ok(Self { checksum, kind, size: size.map(read).transpose()? })
+    }
+
+    /// Compares with what the object is.
+    fn check(&self, upload: &Upload, size: u64, record: &Record) -> Result<()> {
+        if let Some(said) = self.size.filter(|said| *said != size) {
+            let text = format!("The provided 'x-amz-mp-object-size' header value {said} does not match what was computed: {size}");
+            return Err(s3_error!(InvalidRequest, "{text}"));
+        }
+        let begun = upload.checksum.as_ref().map(|(_, kind)| *kind);
+        if let (Some(begun), Some(said)) = (begun, self.kind)
+            && begun != said
+        {
+            let mode = checksums::kind(begun);
+            let text = format!(
+                "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
+                mode.as_str()
+            );
+            return Err(s3_error!(InvalidRequest, "{text}"));
+        }
+        let Some((algorithm, said)) = &self.checksum else { return Ok(()) };
+        match record.checksums.values.get(algorithm.name()) {
+            None => Err(checksums::mismatch(part::algorithm(upload), *algorithm)),
+            Some(value) if value == said => Ok(()),
+            Some(_) => {
+                let name = algorithm.name().to_lowercase();
+                Err(s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum."))
+            }
+        }
+    }
+}
+
+/// What the object is: its ETag and record.
+fn finish(upload: &Upload, parts: &[Part], named: &[Named], claims: &Claims) -> Result<(String, Record)> {
+    let mut digest = Md5::new();
+    for (part, named) in parts.iter().zip(named) {
+        compare(part, named)?;
+        digest.update(unhex(&part.etag));
+    }
+    let etag = format!("{}-{}", checksum::hex(&digest.finalize()), parts.len());
+    let mut record = upload.record.clone();
+    let begun = part::algorithm(upload).zip(upload.checksum.as_ref().map(|(_, kind)| *kind));
+    record.checksums = checksums::of_object(begun, parts);
+    record.parts = parts.iter().map(|part| PartInfo { number: part.number, size: part.size, checksums: part.checksums.clone() }).collect();
+    claims.check(upload, parts.iter().map(|part| part.size).sum(), &record)?;
+    Ok((etag, record))
+}
+
+/// Compares the checksums that a request names for a part, which it may leave out.
+fn compare(part: &Part, named: &Named) -> Result<()> {
+    let differs = |(algorithm, value): &(Algorithm, String)| part.checksums.get(algorithm.name()).is_some_and(|known| known != value);
+    if named.checksums.iter().any(differs) { Err(invalid_part()) } else { Ok(()) }
+}
+
+fn invalid_part() -> S3Error {
+    error::engine(::objects::Error::InvalidPart)
+}
+
+/// The bytes of a part's ETag, which is an MD5 in hexadecimal digits.
+fn unhex(etag: &str) -> Vec<u8> {
+    let digits = etag.as_bytes().chunks_exact(2);
+    digits.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+fn output(bucket: String, key: String, location: String, version: &Version) -> CompleteMultipartUploadOutput {
+    let checksums = &version.record.checksums;
+    let value = |algorithm: Algorithm| checksums.values.get(algorithm.name()).cloned();
+    CompleteMultipartUploadOutput {
+        bucket: Some(bucket),
+        checksum_crc32: value(Algorithm::Crc32),
+        checksum_crc32c: value(Algorithm::Crc32c),
+        checksum_crc64nvme: value(Algorithm::Crc64Nvme),
+        checksum_sha1: value(Algorithm::Sha1),
+        checksum_sha256: value(Algorithm::Sha256),
+        checksum_type: (!checksums.values.is_empty()).then(|| checksums::kind(checksums.kind)),
+        e_tag: Some(dto::ETag::Strong(version.etag.clone())),
+        key: Some(key),
+        location: Some(location),
+        ..CompleteMultipartUploadOutput::default()
+    }
+}
+
+/// Where the object is, as the client asked for it.
+fn location(uri: &Uri, headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.host());
+    host.map_or_else(|| uri.path().to_owned(), |host| format!("http://{host}{}", uri.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use model::time::Timestamp;
+
+    fn part(number: u32, etag: &str, size: u64) -> Part {
+        Part {
+            number,
+            size,
+            etag: etag.into(),
+            last_modified: Timestamp(0),
+            checksums: [("CRC32".to_owned(), "AAAAAA==".to_owned())].into(),
+        }
+    }
+
+    fn upload(checksum: Option<(&str, ChecksumKind)>) -> Upload {
+        Upload {
+            id: "u".into(),
+            bucket: "b".into(),
+            key: "k".into(),
+            initiated: Timestamp(0),
+            initiator: "000000000001".parse().unwrap(),
+            record: Record::new("000000000001".parse().unwrap()),
+            checksum: checksum.map(|(name, kind)| (name.to_owned(), kind)),
+        }
+    }
+
+    fn completed(number: i32, etag: &str) -> CompletedPart {
+        CompletedPart { e_tag: Some(dto::ETag::Strong(etag.into())), part_number: Some(number), ..CompletedPart::default() }
+    }
+
+    const NOTHING: Claims = Claims { checksum: None, kind: None, size: None };
+
+    #[test]
+    fn parts_must_be_named() {
+        let code = |parts| named(parts).err().unwrap().code().as_str().to_owned();
+        assert_eq!(code(vec![]), "MalformedXML");
+        assert_eq!(code(vec![CompletedPart { e_tag: None, ..completed(1, "a") }]), "MalformedXML");
+        assert_eq!(code(vec![CompletedPart { part_number: None, ..completed(1, "a") }]), "MalformedXML");
+        assert_eq!(code(vec![completed(0, "a")]), "InvalidArgument");
+        assert_eq!(code(vec![completed(1, "a"); 10_001]), "MalformedXML");
+        assert_eq!(named(vec![completed(7, "a")]).unwrap()[0].number, 7);
+    }
+
+    #[test]
+    fn an_etag_is_of_the_parts_etags() {
+        let parts = [part(1, "5d41402abc4b2a76b9719d911017c592", 3), part(5, "7d793037a0760186574b0282f2f435e7", 4)];
+        let named = named(vec![completed(1, "x"), completed(5, "y")]).unwrap();
+        let (etag, record) = finish(&upload(None), &parts, &named, &NOTHING).unwrap();
+        // Of MD5("hello") and MD5("world"), one after the other.
+        assert_eq!(etag, "065947336a2f2a95ba8899f3675c3be6-2");
+        assert_eq!(record.parts.iter().map(|p| (p.number, p.size)).collect::<Vec<_>>(), [(1, 3), (5, 4)]);
+    }
+
+    #[test]
+    fn claims_are_compared() {
+        let parts = [part(1, "00", 3)];
+        let mut named = named(vec![completed(1, "00")]).unwrap();
+        let code = |upload: &Upload, named: &[Named], claims: Claims| {
+            finish(upload, &parts, named, &claims).map(|_| ()).map_err(|error| error.code().as_str().to_owned())
+        };
+        let crc = |value: &str| Some((Algorithm::Crc32, value.to_owned()));
+        let begun = upload(Some(("CRC32", ChecksumKind::FullObject)));
+        let refused = |code: &str| Err(code.to_owned());
+        assert_eq!(code(&begun, &named, Claims { size: Some(3), checksum: crc("AAAAAA=="), kind: Some(ChecksumKind::FullObject) }), Ok(()));
+        assert_eq!(code(&begun, &named, Claims { size: Some(4), ..NOTHING }), refused("InvalidRequest"));
+        assert_eq!(code(&begun, &named, Claims { checksum: crc("AAAAAQ=="), ..NOTHING }), refused("BadDigest"));
+        assert_eq!(code(&begun, &named, Claims { kind: Some(ChecksumKind::Composite), ..NOTHING }), refused("InvalidRequest"));
+        let sha = Some((Algorithm::Sha1, String::new()));
+        assert_eq!(code(&begun, &named, Claims { checksum: sha, ..NOTHING }), refused("InvalidRequest"));
+        named[0].checksums = vec![(Algorithm::Crc32, "AAAAAQ==".into())];
+        assert_eq!(code(&begun, &named, NOTHING), refused("InvalidPart"));
+    }
+}
