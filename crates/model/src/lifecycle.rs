@@ -125,15 +125,37 @@ pub struct Due<'a> {
     pub action: Action,
 }
 
+/// How days are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Days {
+    /// As AWS counts them: to the midnight, in UTC, after them.
+    Calendar,
+    /// For tests, which can't wait: so many milliseconds each, and no waiting for midnight.
+    Short(u32),
+}
+
+impl Days {
+    fn after(self, time: Timestamp, days: u32) -> Timestamp {
+        match self {
+            Self::Calendar => days_after(time, days),
+            Self::Short(millis) => time.plus_millis(i64::from(days).saturating_mul(millis.into())),
+        }
+    }
+}
+
 /// What the rules will do first. Of rules that disagree the earlier wins ("Conflicting lifecycle actions": "the shorter expiration
 /// period"). `None`: nothing, ever, as things are.
 ///
 /// For an upload this is what CreateMultipartUpload says in `x-amz-abort-date` and `x-amz-abort-rule-id`.
 #[must_use]
 pub fn next<'a>(rules: &'a [Rule], facts: &Facts<'_>) -> Option<Due<'a>> {
+    first(rules, facts, Days::Calendar)
+}
+
+fn first<'a>(rules: &'a [Rule], facts: &Facts<'_>, days: Days) -> Option<Due<'a>> {
     let mine = rules.iter().filter(|rule| rule.enabled && rule.filter.takes(facts));
     let due = mine.filter_map(|rule| {
-        let (at, action) = rule.due(facts)?;
+        let (at, action) = rule.due(facts, days)?;
         Some(Due { at, rule: &rule.id, action })
     });
     due.min_by_key(|due| due.at)
@@ -141,8 +163,8 @@ pub fn next<'a>(rules: &'a [Rule], facts: &Facts<'_>) -> Option<Due<'a>> {
 
 /// What the rules want done now.
 #[must_use]
-pub fn due(rules: &[Rule], facts: &Facts<'_>, now: Timestamp) -> Option<Action> {
-    next(rules, facts).filter(|due| due.at <= now).map(|due| due.action)
+pub fn due(rules: &[Rule], facts: &Facts<'_>, now: Timestamp, days: Days) -> Option<Action> {
+    first(rules, facts, days).filter(|due| due.at <= now).map(|due| due.action)
 }
 
 /// The value of `x-amz-expiration`: `expiry-date="Fri, 21 Dec 2012 00:00:00 GMT", rule-id="Rule for testfile.txt"`. Only a current
@@ -180,24 +202,24 @@ impl Filter {
 }
 
 impl Rule {
-    fn due(&self, facts: &Facts<'_>) -> Option<(Timestamp, Action)> {
+    fn due(&self, facts: &Facts<'_>, days: Days) -> Option<(Timestamp, Action)> {
         match facts.state {
             State::Current => match self.expiration? {
-                Expiration::Days(days) => Some((days_after(facts.made, days), Action::Expire)),
+                Expiration::Days(n) => Some((days.after(facts.made, n), Action::Expire)),
                 Expiration::Date(date) => Some((date, Action::Expire)),
                 Expiration::ExpiredObjectDeleteMarker => None,
             },
             State::Marker { alone: false } => None,
             State::Marker { alone: true } => match self.expiration? {
-                Expiration::Days(days) => Some((days_after(facts.made, days), Action::MarkerRemove)),
+                Expiration::Days(n) => Some((days.after(facts.made, n), Action::MarkerRemove)),
                 Expiration::Date(_) => None,
                 Expiration::ExpiredObjectDeleteMarker => Some((facts.made, Action::MarkerRemove)),
             },
             State::Noncurrent { since, newer } => {
                 let rule = self.noncurrent.filter(|rule| rule.newer_versions.is_none_or(|kept| newer >= kept))?;
-                Some((days_after(since, rule.days), Action::VersionDelete))
+                Some((days.after(since, rule.days), Action::VersionDelete))
             }
-            State::Upload => Some((days_after(facts.made, self.abort_multipart_days?), Action::UploadAbort)),
+            State::Upload => Some((days.after(facts.made, self.abort_multipart_days?), Action::UploadAbort)),
         }
     }
 

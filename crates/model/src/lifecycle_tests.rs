@@ -104,8 +104,16 @@ fn the_earlier_rule_wins() {
     let (rules, none) = ([of("year", 365), of("week", 7), of("month", 30)], tags(&[]));
     let object = facts("k", 1, &none, State::Current);
     assert_eq!(next(&rules, &object).unwrap().rule, "week");
-    assert_eq!(due(&rules, &object, time("2014-01-22T23:59:59.999Z")), None);
-    assert_eq!(due(&rules, &object, time("2014-01-23T00:00:00Z")), Some(Action::Expire));
+    assert_eq!(due(&rules, &object, time("2014-01-22T23:59:59.999Z"), Days::Calendar), None);
+    assert_eq!(due(&rules, &object, time("2014-01-23T00:00:00Z"), Days::Calendar), Some(Action::Expire));
+}
+
+#[test]
+fn short_days_end_on_time() {
+    let (rules, none) = ([Rule { expiration: Some(Expiration::Days(3)), ..rule() }], tags(&[]));
+    let object = facts("k", 1, &none, State::Current);
+    assert_eq!(due(&rules, &object, object.made.plus_millis(5999), Days::Short(2000)), None);
+    assert_eq!(due(&rules, &object, object.made.plus_millis(6000), Days::Short(2000)), Some(Action::Expire));
 }
 
 /// "HeadObject", Amazon S3 API Reference.

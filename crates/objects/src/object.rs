@@ -52,6 +52,19 @@ impl Tx<'_> {
         }
     }
 
+    /// As [`Tx::delete_one`], if what is to be deleted was written then.
+    pub(crate) fn delete_unchanged(&mut self, bucket: &str, delete: &Delete, written: Timestamp) -> Result<Result<Deleted>> {
+        let number = self.bucket(bucket)?.number;
+        let found = match &delete.version {
+            Some(id) => self.named(number, &delete.key, id)?,
+            None => self.newest(number, &delete.key)?,
+        };
+        match found {
+            Some(head) if self.modified(number, &delete.key, head.age)? == written => self.delete_one(bucket, delete),
+            Some(_) | None => Ok(Err(Error::PreconditionFailed)),
+        }
+    }
+
     pub(crate) fn delete(&mut self, bucket: &str, delete: &Delete) -> Result<Deleted> {
         let entry = self.bucket(bucket)?;
         if let Some(id) = &delete.version {

@@ -73,6 +73,19 @@ impl Objects {
         all.await
     }
 
+    /// As [`Objects::delete_many`], but only what was written at the time beside it and not since.
+    ///
+    /// # Errors
+    /// As [`Objects::delete_many`]; [`Error::PreconditionFailed`] for what is another one now, or gone.
+    pub async fn delete_unchanged(&self, bucket: &str, deletes: Vec<(Delete, Timestamp)>) -> Result<Vec<Result<Deleted>>> {
+        let bucket = bucket.to_owned();
+        let all = self.queue()?.write(move |tx| {
+            tx.bucket(&bucket)?;
+            deletes.iter().map(|(delete, written)| tx.delete_unchanged(&bucket, delete, *written)).collect()
+        });
+        all.await
+    }
+
     /// Changes a version's record, but for its parts, unless `change` refuses. Nothing else that it changes is kept.
     ///
     /// # Errors

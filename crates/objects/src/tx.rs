@@ -82,6 +82,12 @@ impl Tx<'_> {
         Ok(select.query_row(params![bucket, key.as_bytes(), -sequence, id.as_str()], head).optional()?)
     }
 
+    /// When a version was written.
+    pub(crate) fn modified(&self, bucket: i64, key: &str, age: i64) -> Result<Timestamp> {
+        let mut select = self.connection.prepare_cached("SELECT modified FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3")?;
+        Ok(Timestamp(select.query_row(params![bucket, key.as_bytes(), age], |r| r.get(0))?))
+    }
+
     /// Writes a version in front of the newest one; gives it its age, and its id unless that is to be `null`.
     pub(crate) fn insert(&mut self, bucket: i64, newest: Option<i64>, now: Timestamp, version: &mut Version) -> Result<()> {
         // Microseconds leave room for those written within one millisecond; a clock that goes back doesn't reorder.

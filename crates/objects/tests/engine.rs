@@ -228,6 +228,19 @@ async fn listed_versions_may_go_between_pages() {
 }
 
 #[tokio::test]
+async fn what_was_written_since_is_not_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let old = put(&engine, "a", b"1", Seal::None, Condition::default()).await.unwrap().version.last_modified;
+    let judged = async |key: &str, written| engine.delete_unchanged("b", vec![(delete(key), written)]).await.unwrap().remove(0);
+    assert!(matches!(judged("a", old.plus_millis(-1)).await, Err(Error::PreconditionFailed)));
+    assert!(matches!(judged("none", old).await, Err(Error::PreconditionFailed)));
+    assert!(engine.get("b", "a", None).await.is_ok());
+    assert!(judged("a", old).await.is_ok());
+    assert!(matches!(engine.get("b", "a", None).await, Err(Error::NoSuchKey)));
+}
+
+#[tokio::test]
 async fn old_versions_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let engine = with_bucket(dir.path()).await;

@@ -106,6 +106,8 @@ pub(crate) struct S3 {
     pub(crate) scrub_hours: u32,
     /// How fast objects are read then, in MiB a second.
     pub(crate) scrub_mib_per_second: u32,
+    /// For tests: how many seconds a day of a lifecycle rule has.
+    pub(crate) lifecycle_debug_day_seconds: Option<u32>,
 }
 
 impl Default for S3 {
@@ -116,6 +118,7 @@ impl Default for S3 {
             block_public_access: true,
             scrub_hours: 168,
             scrub_mib_per_second: 16,
+            lifecycle_debug_day_seconds: None,
         }
     }
 }
@@ -133,7 +136,12 @@ impl S3 {
             Ownership::BucketOwnerPreferred => objects::Ownership::BucketOwnerPreferred,
             Ownership::ObjectWriter => objects::Ownership::ObjectWriter,
         };
-        s3::Settings { domains: self.domains.clone(), ownership, block_public_access: self.block_public_access }
+        s3::Settings {
+            domains: self.domains.clone(),
+            ownership,
+            block_public_access: self.block_public_access,
+            lifecycle_debug_day_seconds: self.lifecycle_debug_day_seconds,
+        }
     }
 }
 

@@ -78,6 +78,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let scrub = scrub::run(parts.objects.clone(), parts.config.s3.clone(), parts.clock.clone(), parts.scrub.clone(), stopping.clone());
     let scrub = tokio::spawn(scrub);
     let operator = tokio::spawn(admin::server::serve(socket, parts.clone(), stopping.clone()));
+    let upkeep = tokio::spawn(services.s3.upkeep(stopping.clone()));
     let answers = tokio::spawn(http::serve(listener, Arc::new(services), http::CONNECTIONS_MAX, stopping));
     tracing::info!(endpoint = parts.endpoint, mode = parts.store.mode().as_str(), accelerator = parts.accelerator.0, "the cloud is open");
 
@@ -92,6 +93,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     operator.await?;
     loops.await?;
     scrub.await?;
+    upkeep.await?;
     // The socket goes last: while it stands, a cloud is there.
     let _ = std::fs::remove_file(data_dir.join(admin::SOCKET));
     Ok(())

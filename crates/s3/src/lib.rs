@@ -28,6 +28,7 @@ mod settings;
 mod sse;
 mod time;
 mod unbuilt;
+mod upkeep;
 mod website;
 
 pub use front::{Front, Peer};

@@ -11,10 +11,17 @@ pub struct Settings {
     pub ownership: Ownership,
     /// Whether new buckets refuse everything public, as Amazon's do since April 2023.
     pub block_public_access: bool,
+    /// For tests: how many seconds a day of a lifecycle rule has, without waiting for midnight. `None`: real days.
+    pub lifecycle_debug_day_seconds: Option<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { domains: vec!["localhost".into()], ownership: Ownership::BucketOwnerEnforced, block_public_access: true }
+        Self {
+            domains: vec!["localhost".into()],
+            ownership: Ownership::BucketOwnerEnforced,
+            block_public_access: true,
+            lifecycle_debug_day_seconds: None,
+        }
     }
 }

@@ -7,11 +7,18 @@ use crate::time;
 use model::lifecycle::{Expiration, Filter, Noncurrent, Rule, check};
 use model::tag::Tags;
 use model::time::Timestamp;
+use objects::Bucket;
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, s3_error};
 use sha2::{Digest as _, Sha256};
 
 const NAME: &str = "lifecycle";
+
+/// A bucket's rules.
+pub(crate) fn rules(bucket: &Bucket) -> Result<Vec<Rule>> {
+    let found: Option<BucketLifecycleConfiguration> = document(bucket, NAME)?;
+    found.iter().flat_map(|c| &c.rules).map(read).collect()
+}
 
 /// GetBucketLifecycleConfiguration.
 pub(crate) async fn lifecycle_get(

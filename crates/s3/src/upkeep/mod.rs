@@ -1,0 +1,25 @@
+//! What S3 does by itself, beside answering.
+
+mod lifecycle;
+mod sweep;
+
+use crate::front::Front;
+use std::future::Future;
+use std::time::Duration;
+use tokio::sync::watch;
+
+impl Front {
+    /// What S3 does by itself: it follows the buckets' lifecycle rules. Ends when `stopping` says so; whatever was left undone is found
+    /// again at the next start.
+    pub fn upkeep(&self, stopping: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+        lifecycle::follow(self.s3.clone(), stopping)
+    }
+}
+
+/// Waits; false if it is time to stop.
+async fn rest(time: Duration, stopping: &mut watch::Receiver<bool>) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        _ = stopping.wait_for(|stop| *stop) => false,
+    }
+}
