@@ -1,6 +1,6 @@
 //! Lifecycle rules ("Managing the lifecycle of objects"): kept here, followed by the loop.
 
-use super::{document, document_delete, document_put, malformed};
+use super::{document, document_delete, malformed, update, xml};
 use crate::error::{Result, custom};
 use crate::service::S3;
 use crate::time;
@@ -13,6 +13,8 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, s3_error};
 use sha2::{Digest as _, Sha256};
 
 const NAME: &str = "lifecycle";
+/// Which objects transitions pass over: kept beside the rules, for whoever asks.
+const MINIMUM_SIZE: &str = "lifecycle-minimum-size";
 
 /// A bucket's rules.
 pub(crate) fn rules(bucket: &Bucket) -> Result<Vec<Rule>> {
@@ -25,11 +27,15 @@ pub(crate) async fn lifecycle_get(
     s3: &S3,
     request: S3Request<GetBucketLifecycleConfigurationInput>,
 ) -> Result<S3Response<GetBucketLifecycleConfigurationOutput>> {
-    let found: Option<BucketLifecycleConfiguration> = document(&*s3.bucket(&request.input.bucket)?, NAME)?;
+    let bucket = s3.bucket(&request.input.bucket)?;
+    let found: Option<BucketLifecycleConfiguration> = document(&bucket, NAME)?;
     let none = || custom("NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist");
-    let output =
-        GetBucketLifecycleConfigurationOutput { rules: Some(found.ok_or_else(none)?.rules), transition_default_minimum_object_size: None };
-    Ok(S3Response::new(output))
+    let usual = TransitionDefaultMinimumObjectSize::ALL_STORAGE_CLASSES_128K;
+    let size = bucket.documents.get(MINIMUM_SIZE).map_or(usual, String::as_str);
+    Ok(S3Response::new(GetBucketLifecycleConfigurationOutput {
+        rules: Some(found.ok_or_else(none)?.rules),
+        transition_default_minimum_object_size: Some(size.to_owned().into()),
+    }))
 }
 
 /// PutBucketLifecycleConfiguration.
@@ -48,8 +54,20 @@ pub(crate) async fn lifecycle_put(
         "MalformedXML" => malformed(),
         code => S3Error::with_message(S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InvalidRequest), bad.message),
     })?;
-    document_put(s3, &request.input.bucket, NAME, &wanted).await?;
-    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput::default()))
+    let usual = || TransitionDefaultMinimumObjectSize::from_static(TransitionDefaultMinimumObjectSize::ALL_STORAGE_CLASSES_128K);
+    let size = request.input.transition_default_minimum_object_size.unwrap_or_else(usual);
+    let known = [TransitionDefaultMinimumObjectSize::ALL_STORAGE_CLASSES_128K, TransitionDefaultMinimumObjectSize::VARIES_BY_STORAGE_CLASS];
+    if !known.contains(&size.as_str()) {
+        return Err(s3_error!(InvalidRequest, "The provided TransitionDefaultMinimumObjectSize is not valid"));
+    }
+    let (text, size_text) = (xml(&wanted)?, size.as_str().to_owned());
+    let put = move |bucket: &mut Bucket| {
+        bucket.documents.insert(NAME.into(), text);
+        bucket.documents.insert(MINIMUM_SIZE.into(), size_text);
+        Ok(())
+    };
+    update(s3, &request.input.bucket, put).await?;
+    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput { transition_default_minimum_object_size: Some(size) }))
 }
 
 /// DeleteBucketLifecycle.

@@ -1,11 +1,10 @@
 //! Object lock of a bucket ("Locking objects with Object Lock"): whether versions may be locked, and how new ones are.
 
-use super::{document, malformed, update};
-use crate::error::{self, Result, custom};
+use super::{document, malformed, update, xml};
+use crate::error::{Result, custom};
 use crate::service::S3;
 use objects::{Bucket, Versioning};
 use s3s::dto::*;
-use s3s::xml::{Serialize as _, Serializer};
 use s3s::{S3Request, S3Response, s3_error};
 
 const NAME: &str = "object-lock";
@@ -34,9 +33,7 @@ pub(crate) async fn lock_put(
 ) -> Result<S3Response<PutObjectLockConfigurationOutput>> {
     let wanted = request.input.object_lock_configuration.ok_or_else(malformed)?;
     check(&wanted)?;
-    let mut text = Vec::new();
-    wanted.serialize(&mut Serializer::new(&mut text)).map_err(|e| error::internal(&e.into()))?;
-    let text = String::from_utf8(text).map_err(|e| error::internal(&e.into()))?;
+    let text = xml(&wanted)?;
     let set = move |bucket: &mut Bucket| {
         if bucket.versioning != Versioning::Enabled {
             let text = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration";

@@ -34,11 +34,16 @@ pub(crate) fn document<T: for<'xml> Deserialize<'xml>>(bucket: &Bucket, name: &s
     read.map(Some).map_err(|e| error::internal(&e))
 }
 
-/// Keeps a setting as AWS's XML.
-async fn document_put<T: Serialize>(s3: &S3, bucket: &str, name: &'static str, value: &T) -> Result<()> {
+/// A setting as AWS's XML.
+fn xml<T: Serialize>(value: &T) -> Result<String> {
     let mut text = Vec::new();
     value.serialize(&mut Serializer::new(&mut text)).map_err(|e| error::internal(&e.into()))?;
-    let text = String::from_utf8(text).map_err(|e| error::internal(&e.into()))?;
+    String::from_utf8(text).map_err(|e| error::internal(&e.into()))
+}
+
+/// Keeps a setting as AWS's XML.
+async fn document_put<T: Serialize>(s3: &S3, bucket: &str, name: &'static str, value: &T) -> Result<()> {
+    let text = xml(value)?;
     let put = move |bucket: &mut Bucket| {
         bucket.documents.insert(name.into(), text);
         Ok(())

@@ -107,7 +107,9 @@ async fn delete(s3: &S3, bucket: &Bucket, doomed: Vec<Doomed>) -> objects::Resul
     let deletes = doomed.iter().map(|d| (d.delete.clone(), d.written)).collect();
     for (result, doomed) in s3.objects.delete_unchanged(&bucket.name, deletes).await?.into_iter().zip(doomed) {
         match result {
-            Ok(_) => tracing::debug!(bucket = bucket.name, key = doomed.delete.key, action = ?doomed.action, "a lifecycle rule was followed"),
+            Ok(_) => {
+                tracing::debug!(bucket = bucket.name, key = doomed.delete.key, action = ?doomed.action, "a lifecycle rule was followed")
+            }
             // It is another one by now, or locked: then it waits.
             Err(Error::PreconditionFailed | Error::Locked) => {}
             Err(error) => return Err(error),
