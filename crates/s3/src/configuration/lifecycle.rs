@@ -79,12 +79,6 @@ pub(crate) async fn lifecycle_delete(
     Ok(S3Response::with_status(DeleteBucketLifecycleOutput {}, http::StatusCode::NO_CONTENT))
 }
 
-/// The rules of a bucket; none if it has no lifecycle.
-pub(crate) fn rules(bucket: &objects::Bucket) -> Result<Vec<Rule>> {
-    let found: Option<BucketLifecycleConfiguration> = document(bucket, NAME)?;
-    found.iter().flat_map(|found| &found.rules).map(read).collect()
-}
-
 /// An id for a rule that has none.
 fn drawn_id(bucket: &str, number: usize, now: Timestamp) -> String {
     use base64::Engine as _;
