@@ -1,0 +1,142 @@
+"""What S3 answered for is there after `kill -9`, what was cut off is not, and a full disk refuses writes and goes on reading."""
+
+import hashlib
+import os
+import random
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cloud import Cloud
+
+PORT = 45681
+# Around the size below which bodies lie in the index, and far above it.
+SIZES = [0, 1, 4096, 16384, 16385, 200_000, 3_000_000]
+
+
+def quick(cloud, **more):
+    return cloud.client("s3", config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}, **more))
+
+
+@pytest.fixture
+def own():
+    with tempfile.TemporaryDirectory(prefix="plc-") as directory:
+        cloud = Cloud(directory, listen=f"127.0.0.1:{PORT}", simulate=True).start()
+        try:
+            yield cloud
+        finally:
+            if cloud.process.poll() is None:
+                cloud.stop()
+
+
+def body_of(seed):
+    rng = random.Random(seed)
+    return rng.randbytes(rng.choice(SIZES))
+
+
+def write(client, number, acknowledged, asked, done):
+    """Puts, overwrites and deletes keys of its own until the server is gone."""
+    step = 0
+    while not done.is_set():
+        key, step = f"w{number}/k{step % 7}", step + 1
+        seed = number * 100_000 + step
+        try:
+            if step % 5 == 0:
+                asked[key] = None
+                client.delete_object(Bucket="kept", Key=key)
+                acknowledged[key] = None
+            else:
+                asked[key] = seed
+                client.put_object(Bucket="kept", Key=key, Body=body_of(seed))
+                acknowledged[key] = seed
+        except (BotoCoreError, ClientError):
+            return
+
+
+def test_kill_9_loses_nothing_that_was_answered(own):
+    quick(own).create_bucket(Bucket="kept")
+    acknowledged, kills = {}, 4
+    for round_number in range(kills):
+        asked, done = dict(acknowledged), threading.Event()
+        # Each thread its client, before the server dies: making one asks the server.
+        clients = [quick(own, max_pool_connections=1) for _ in range(6)]
+        threads = [threading.Thread(target=write, args=(client, n + 10 * round_number, acknowledged, asked, done))
+                   for n, client in enumerate(clients)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.0 + 0.3 * round_number)
+        own.kill()
+        done.set()
+        for thread in threads:
+            thread.join(60)
+        own.start()
+        client = quick(own)
+        found = {}
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket="kept"):
+            for item in page.get("Contents", []):
+                found[item["Key"]] = client.get_object(Bucket="kept", Key=item["Key"])["Body"].read()
+        for key in asked.keys() | found.keys():
+            # The last call of each thread may have been done or not, but nothing in between.
+            may = {acknowledged.get(key), asked.get(key)}
+            if key in found:
+                seeds = [seed for seed in may if seed is not None and body_of(seed) == found[key]]
+                assert seeds, f"{key} has {len(found[key])} bytes that nobody wrote last"
+                acknowledged[key] = seeds[0]
+            else:
+                assert None in may, f"{key} was answered for and is gone"
+                acknowledged[key] = None
+    assert sum(seed is not None for seed in acknowledged.values()) > 20, "too little was written to prove anything"
+    left = [name for _, _, names in os.walk(own.data_dir / "objects" / "incoming") for name in names]
+    assert left == [], "what was cut off is swept away"
+
+
+def test_a_cut_body_leaves_nothing(own):
+    client = quick(own)
+    client.create_bucket(Bucket="kept")
+    url = client.generate_presigned_url("put_object", Params={"Bucket": "kept", "Key": "half"})
+    path = url.split(f":{PORT}", 1)[1]
+    with socket.create_connection(("127.0.0.1", PORT)) as raw:
+        raw.sendall(f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nContent-Length: 5000000\r\n\r\n".encode() + b"x" * 2_500_000)
+        time.sleep(0.3)
+    incoming = own.data_dir / "objects" / "incoming"
+    end = time.monotonic() + 10
+    while any(incoming.iterdir()) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not any(incoming.iterdir())
+    with pytest.raises(ClientError, match="404|NoSuchKey"):
+        client.head_object(Bucket="kept", Key="half")
+
+
+def test_a_full_disk_refuses_writes_and_goes_on_reading(own):
+    own.stop()
+    small = own.data_dir / "objects"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "small", str(small)], check=True)
+    try:
+        own.start()
+        client = quick(own)
+        client.create_bucket(Bucket="kept")
+        body = os.urandom(8 << 20)
+        stored, refused = 0, None
+        for number in range(12):
+            try:
+                client.put_object(Bucket="kept", Key=f"k{number}", Body=body)
+                stored += 1
+            except ClientError as error:
+                refused = error.response
+                break
+        assert stored >= 2 and refused, "the disk was never full"
+        assert (refused["Error"]["Code"], refused["ResponseMetadata"]["HTTPStatusCode"]) == ("InsufficientStorage", 507)
+        assert len(client.list_objects_v2(Bucket="kept")["Contents"]) == stored
+        assert hashlib.sha256(client.get_object(Bucket="kept", Key="k0")["Body"].read()).digest() == hashlib.sha256(body).digest()
+        client.delete_object(Bucket="kept", Key="k0")
+        client.delete_object(Bucket="kept", Key="k1")
+        client.put_object(Bucket="kept", Key="again", Body=b"room")
+    finally:
+        own.stop()
+        subprocess.run(["umount", str(small)], check=True)
