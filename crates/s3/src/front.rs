@@ -213,7 +213,10 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
         {
             let mut body = Vec::with_capacity(text.len() + 256);
             body.extend_from_slice(front);
-            let tail = format!("<Resource>{}</Resource><RequestId>{id}</RequestId><HostId>{id}</HostId></Error>", escape(resource));
+            // Clients that asked in the wrong region ask again there.
+            let region = answer.headers().get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
+            let region = region.map(|region| format!("<Region>{}</Region>", escape(region))).unwrap_or_default();
+            let tail = format!("{region}<Resource>{}</Resource><RequestId>{id}</RequestId><HostId>{id}</HostId></Error>", escape(resource));
             body.extend_from_slice(tail.as_bytes());
             answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             *answer.body_mut() = Body::from(body);

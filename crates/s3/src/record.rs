@@ -4,13 +4,13 @@ use crate::caller::Caller;
 use crate::configuration::lifecycle_rules;
 use crate::error::Result;
 use crate::object::{lock, tags};
+use crate::service::S3;
 use crate::{sse, time};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::lifecycle::{Facts, State, expiration_header};
-use model::scope::AccountId;
 use model::tag::Tags;
 use model::time::Timestamp;
-use objects::{Bucket, Ownership, Record, Version, Versioning};
+use objects::{Bucket, Record, Version, Versioning};
 use s3s::dto::Metadata;
 use s3s::s3_error;
 use std::collections::BTreeMap;
@@ -72,29 +72,27 @@ pub(crate) fn described(headers: &HeaderMap, metadata: Option<Metadata>) -> Resu
     Ok(Described { headers: kept, metadata })
 }
 
-/// The record of an object that a request makes, but for its checksums, encryption and grants.
+/// The record of an object that a request makes, but for its checksums and encryption.
 ///
 /// # Errors
 /// S3's, for what the headers say wrongly.
-pub(crate) fn of_request(bucket: &Bucket, caller: &Caller, headers: &HeaderMap, described: Described, now: Timestamp) -> Result<Record> {
-    let mut record = Record::new(owner(bucket, caller, headers));
+pub(crate) fn of_request(
+    s3: &S3,
+    bucket: &Bucket,
+    caller: &Caller,
+    headers: &HeaderMap,
+    described: Described,
+    now: Timestamp,
+) -> Result<Record> {
+    let (owner, acl) = s3.new_object(bucket, caller, headers)?;
+    let mut record = Record::new(owner);
+    record.acl = acl;
     (record.headers, record.metadata) = (described.headers, described.metadata);
     record.tags = tags::of_header(headers)?;
     record.lock = lock::of_request(bucket, headers, now)?;
     record.storage_class = storage_class(headers)?;
     record.website_redirect = website_redirect(headers)?;
     Ok(record)
-}
-
-/// Whose a new object is ("Controlling ownership of objects").
-fn owner(bucket: &Bucket, caller: &Caller, headers: &HeaderMap) -> AccountId {
-    let given = headers.get("x-amz-acl").is_some_and(|acl| acl.as_bytes() == b"bucket-owner-full-control");
-    let writers = match bucket.ownership {
-        Some(Ownership::BucketOwnerEnforced) => false,
-        Some(Ownership::BucketOwnerPreferred) => !given,
-        Some(Ownership::ObjectWriter) | None => true,
-    };
-    caller.account().filter(|_| writers).unwrap_or(&bucket.owner).clone()
 }
 
 fn storage_class(headers: &HeaderMap) -> Result<Option<String>> {

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::object;
 use crate::settings::Settings;
-use crate::{bucket, configuration, list, multipart};
+use crate::{access, bucket, configuration, list, multipart};
 use model::time::{Clock, Timestamp};
 use objects::Objects;
 use s3s::dto::{self};
@@ -104,4 +104,20 @@ operations! {
     get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput by object::tagging::get;
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput by object::tagging::put;
     delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput by object::tagging::delete;
+
+    // Who may do what.
+    get_bucket_acl: GetBucketAclInput => GetBucketAclOutput by access::bucket_acl_get;
+    put_bucket_acl: PutBucketAclInput => PutBucketAclOutput by access::bucket_acl_put;
+    get_object_acl: GetObjectAclInput => GetObjectAclOutput by access::object_acl_get;
+    put_object_acl: PutObjectAclInput => PutObjectAclOutput by access::object_acl_put;
+    get_bucket_ownership_controls: GetBucketOwnershipControlsInput => GetBucketOwnershipControlsOutput by access::ownership_get;
+    put_bucket_ownership_controls: PutBucketOwnershipControlsInput => PutBucketOwnershipControlsOutput by access::ownership_put;
+    delete_bucket_ownership_controls: DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput by access::ownership_delete;
+    get_bucket_policy: GetBucketPolicyInput => GetBucketPolicyOutput by access::policy_get;
+    put_bucket_policy: PutBucketPolicyInput => PutBucketPolicyOutput by access::policy_put;
+    delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput by access::policy_delete;
+    get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput by access::policy_status;
+    get_public_access_block: GetPublicAccessBlockInput => GetPublicAccessBlockOutput by access::public_access_block_get;
+    put_public_access_block: PutPublicAccessBlockInput => PutPublicAccessBlockOutput by access::public_access_block_put;
+    delete_public_access_block: DeletePublicAccessBlockInput => DeletePublicAccessBlockOutput by access::public_access_block_delete;
 }

@@ -1,11 +1,14 @@
 //! Buckets: made, found, listed, deleted.
 
+use crate::access::{self, acl};
 use crate::caller::Caller;
+use crate::configuration::update;
 use crate::error::{self, Result};
 use crate::service::S3;
 use crate::time;
-use model::scope::{DEFAULT_REGION, Region};
-use objects::{Acl, Bucket, Grant, Grantee, Permission, PublicAccessBlock, Versioning};
+use http::HeaderMap;
+use model::scope::{AccountId, DEFAULT_REGION, Region};
+use objects::{Acl, Bucket, Ownership, PublicAccessBlock, Versioning};
 use s3s::dto::{self, *};
 use s3s::validation::NameValidation;
 use s3s::{S3Request, S3Response, s3_error};
@@ -57,7 +60,7 @@ pub(crate) async fn create(s3: &S3, request: S3Request<CreateBucketInput>) -> Re
     let caller = Caller::of(&request);
     let account = caller.account().ok_or_else(error::denied)?.clone();
     let signed = request.region.as_ref().map_or(DEFAULT_REGION, |r| r.as_str()).to_owned();
-    let input = request.input;
+    let (input, headers) = (request.input, request.headers);
     if let Err(why) = model::bucket::name_check(&input.bucket) {
         tracing::debug!(%why, "no bucket's name");
         return Err(s3_error!(InvalidBucketName, "The specified bucket is not valid."));
@@ -67,32 +70,63 @@ pub(crate) async fn create(s3: &S3, request: S3Request<CreateBucketInput>) -> Re
     if s3.objects.buckets(&account).len() >= BUCKETS_MAX {
         return Err(s3_error!(TooManyBuckets, "You have attempted to create more buckets than allowed"));
     }
+    let bucket = described(s3, &input, &headers, account.clone(), region)?;
+    let acl = bucket.acl.clone();
+    match s3.objects.bucket_create(bucket).await {
+        Ok(()) => {}
+        Err(objects::Error::BucketExists { owner }) if owner == account => {
+            // In us-east-1 making one's own bucket again is no error, and resets its grants ("CreateBucket", BucketAlreadyOwnedByYou).
+            if s3.bucket(&input.bucket)?.region != DEFAULT_REGION || signed != DEFAULT_REGION {
+                let text = "Your previous request to create the named bucket succeeded and you already own it.";
+                return Err(s3_error!(BucketAlreadyOwnedByYou, "{text}"));
+            }
+            let reset = move |bucket: &mut Bucket| {
+                refuse_mismatch(bucket, &acl)?;
+                bucket.acl = acl;
+                Ok(())
+            };
+            update(s3, &input.bucket, reset).await?;
+        }
+        Err(error) => return Err(error::engine(error)),
+    }
+    Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
+}
+
+/// The bucket that a request asks for.
+fn described(s3: &S3, input: &CreateBucketInput, headers: &HeaderMap, account: AccountId, region: String) -> Result<Bucket> {
+    let unknown = || s3_error!(InvalidArgument, "Invalid x-amz-object-ownership header");
+    let ownership = input.object_ownership.as_ref().map(|o| access::ownership::read(o).ok_or_else(unknown)).transpose()?;
+    let acl = s3.grants_of_headers(headers, &account, acl::Of::Bucket)?;
+    let object_lock = input.object_lock_enabled_for_bucket.unwrap_or_default();
     let bucket = Bucket {
         name: input.bucket.clone(),
         owner: account.clone(),
         region,
         created: s3.now(),
-        versioning: Versioning::Off,
-        object_lock: false,
-        acl: Acl { grants: vec![Grant { grantee: Grantee::Account(account.clone()), permission: Permission::FullControl }] },
-        ownership: Some(s3.settings.ownership),
+        // Locks need versions.
+        versioning: if object_lock { Versioning::Enabled } else { Versioning::Off },
+        object_lock,
+        acl: acl.unwrap_or_else(|| acl::private(&account)),
+        ownership: Some(ownership.unwrap_or(s3.settings.ownership)),
         policy: None,
         public_access_block: s3.settings.block_public_access.then_some(BLOCK_ALL),
         tags: BTreeMap::new(),
         documents: BTreeMap::new(),
     };
-    match s3.objects.bucket_create(bucket).await {
-        Ok(()) => {}
-        Err(objects::Error::BucketExists { owner }) if owner == account => {
-            // In us-east-1 making one's own bucket again is no error ("CreateBucket", BucketAlreadyOwnedByYou).
-            if s3.bucket(&input.bucket)?.region != DEFAULT_REGION || signed != DEFAULT_REGION {
-                let text = "Your previous request to create the named bucket succeeded and you already own it.";
-                return Err(s3_error!(BucketAlreadyOwnedByYou, "{text}"));
-            }
-        }
-        Err(error) => return Err(error::engine(error)),
+    refuse_mismatch(&bucket, &bucket.acl)?;
+    Ok(bucket)
+}
+
+/// Refuses grants that a bucket's other settings forbid.
+fn refuse_mismatch(bucket: &Bucket, acl: &Acl) -> Result<()> {
+    if bucket.ownership == Some(Ownership::BucketOwnerEnforced) && *acl != acl::private(&bucket.owner) {
+        return Err(access::ownership::with_acl());
     }
-    Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
+    if acl::refuse_public(bucket, Some(acl)).is_err() {
+        let text = "Bucket cannot have public ACLs set with BlockPublicAccess enabled";
+        return Err(error::custom("InvalidBucketAclWithBlockPublicAccessError", 400, text));
+    }
+    Ok(())
 }
 
 /// Refuses everything public.

@@ -61,7 +61,7 @@ async fn document_delete(s3: &S3, bucket: &str, name: &'static str) -> Result<()
 }
 
 /// Changes a bucket, unless `change` refuses.
-async fn update(s3: &S3, bucket: &str, change: impl FnOnce(&mut Bucket) -> Result<()> + Send + 'static) -> Result<Arc<Bucket>> {
+pub(crate) async fn update(s3: &S3, bucket: &str, change: impl FnOnce(&mut Bucket) -> Result<()> + Send + 'static) -> Result<Arc<Bucket>> {
     s3.objects.bucket_update(bucket, change).await.map_err(error::engine)?
 }
 

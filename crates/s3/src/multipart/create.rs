@@ -25,7 +25,7 @@ pub(crate) async fn create(s3: &S3, request: S3Request<CreateMultipartUploadInpu
         input.checksum_type.as_ref().map(dto::ChecksumType::as_str),
     )?;
     let described = record::described(&headers, input.metadata)?;
-    let mut record = record::of_request(&bucket, &caller, &headers, described, now)?;
+    let mut record = record::of_request(s3, &bucket, &caller, &headers, described, now)?;
     record.encryption = sse::of_write(&bucket, &headers)?.encryption;
     let upload = Upload {
         id: s3.objects.upload_id(now),

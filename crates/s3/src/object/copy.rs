@@ -32,16 +32,12 @@ impl Source {
     /// Finds what a copy is to be made of, and judges its conditions.
     ///
     /// # Errors
-    /// S3's: there is none, it may not be read, its conditions don't hold.
-    pub(crate) async fn find(s3: &S3, caller: &Caller, source: &CopySource, headers: &HeaderMap, reading: Reading<'_>) -> Result<Self> {
+    /// S3's: there is none, its conditions don't hold. Whether it may be read was asked before the operation.
+    pub(crate) async fn find(s3: &S3, source: &CopySource, headers: &HeaderMap, reading: Reading<'_>) -> Result<Self> {
         let CopySource::Bucket { bucket, key, version_id: id } = source else {
             return Err(s3_error!(NotImplemented, "Copies from access points are not implemented"));
         };
         let found = s3.bucket(bucket)?;
-        // The path of the request was looked at, not this one.
-        if caller.account() != Some(&found.owner) {
-            return Err(error::denied());
-        }
         let id = version_id(id.as_deref())?;
         let version = s3.objects.get(bucket, key, id.as_ref()).await.map_err(|error| {
             if matches!(error, objects::Error::DeleteMarker { current: false, .. }) {
@@ -79,7 +75,7 @@ pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result
         if_modified_since: input.copy_source_if_modified_since.as_ref(),
         if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
     };
-    let source = Source::find(s3, &caller, &input.copy_source, &headers, reading).await?;
+    let source = Source::find(s3, &input.copy_source, &headers, reading).await?;
     let to_itself = source.bucket.name == bucket.name && source.version.key == input.key && !source.named;
     if to_itself && !replace_metadata && !changes(&bucket, &headers) {
         let text = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
@@ -91,7 +87,7 @@ pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result
     }
     let from = &source.version.record;
     let described = described(&headers, input.metadata, from, replace_metadata)?;
-    let mut record = record::of_request(&bucket, &caller, &headers, described, s3.now())?;
+    let mut record = record::of_request(s3, &bucket, &caller, &headers, described, s3.now())?;
     record.tags = if replace_tags { tags::of_header(&headers)? } else { from.tags.clone() };
     let sealing = sse::of_write(&bucket, &headers)?;
     record.encryption = sealing.encryption;

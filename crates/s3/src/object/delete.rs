@@ -1,5 +1,7 @@
 //! DeleteObject and DeleteObjects.
 
+use crate::access::Circumstances;
+use crate::caller::Caller;
 use crate::error::{self, Result};
 use crate::object::version_id;
 use crate::service::S3;
@@ -45,7 +47,9 @@ pub(crate) async fn delete(s3: &S3, request: S3Request<DeleteObjectInput>) -> Re
 
 /// DeleteObjects: what can't be deleted is told of beside what was.
 pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>) -> Result<S3Response<DeleteObjectsOutput>> {
+    let (caller, around) = (Caller::of(&request), Circumstances::of(&request).ok_or_else(error::denied)?);
     let input = request.input;
+    let bucket = s3.bucket(&input.bucket)?;
     let objects = input.delete.objects;
     if objects.is_empty() || objects.len() > KEYS_MAX {
         return Err(s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema"));
@@ -53,7 +57,8 @@ pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>)
     let bypass = input.bypass_governance_retention.unwrap_or_default();
     let (mut deletes, mut errors) = (Vec::with_capacity(objects.len()), Vec::new());
     for object in &objects {
-        match one(&input.bucket, object, bypass, s3.now()) {
+        let allowed = s3.allow_delete(&caller, &bucket, object, &around).await;
+        match allowed.and_then(|()| one(&input.bucket, object, bypass, s3.now())) {
             Ok(delete) => deletes.push(delete),
             Err(refusal) => errors.push(failed(object.key.clone(), object.version_id.clone(), &refusal)),
         }

@@ -28,7 +28,7 @@ pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S
         return Err(s3_error!(InvalidRequest, "{text}"));
     }
     let described = record::described(&headers, input.metadata)?;
-    let mut record = record::of_request(&bucket, &caller, &headers, described, s3.now())?;
+    let mut record = record::of_request(s3, &bucket, &caller, &headers, described, s3.now())?;
     let sealing = sse::of_write(&bucket, &headers)?;
     record.encryption = sealing.encryption;
     let (staged, computed) = intake::take(s3, Incoming { body: input.body, length, seal: sealing.seal, expected }).await?;

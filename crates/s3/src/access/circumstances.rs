@@ -1,0 +1,230 @@
+//! What a request says of itself, for the conditions of policies ("AWS global condition context keys"; "Condition keys for Amazon S3").
+
+use crate::caller::{Caller, canonical_id};
+use http::{HeaderMap, Uri, header};
+use model::policy::CANONICAL_USER_KEY;
+use model::time::Timestamp;
+use objects::{Bucket, Version};
+use s3s::S3Request;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+
+/// What a request says of itself; an extension of each that was let through.
+#[derive(Debug, Clone)]
+pub(crate) struct Circumstances {
+    pub(crate) headers: HeaderMap,
+    /// Parameters of the URI, decoded.
+    query: Vec<(String, String)>,
+    peer: Option<IpAddr>,
+    now: Timestamp,
+    /// Tags that it gives an object.
+    tags: Vec<(String, String)>,
+}
+
+/// What a request is about, beside itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) bucket: &'a Bucket,
+    pub(crate) version: Option<&'a str>,
+    /// The object, if it was looked at.
+    pub(crate) object: Option<&'a Version>,
+    /// What stands for the prefix of a listing.
+    pub(crate) prefix: Option<&'a str>,
+}
+
+impl Circumstances {
+    pub(crate) fn new(headers: &HeaderMap, uri: &Uri, peer: Option<IpAddr>, now: Timestamp) -> Self {
+        let pairs = |text: &[u8]| form_urlencoded::parse(text).map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+        let query = uri.query().map(|query| pairs(query.as_bytes())).unwrap_or_default();
+        let tags = headers.get("x-amz-tagging").map(|tags| pairs(tags.as_bytes())).unwrap_or_default();
+        Self { headers: headers.clone(), query, peer, now, tags }
+    }
+
+    /// Those of a request that was let through.
+    pub(crate) fn of<T>(request: &S3Request<T>) -> Option<Arc<Self>> {
+        request.extensions.get().cloned()
+    }
+
+    /// The same, giving an object these tags.
+    pub(crate) fn with_tags(mut self, tags: Vec<(String, String)>) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// A parameter of the URI, if it says anything.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A header in text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The region that the request was signed for.
+    pub(crate) fn region(&self) -> Option<&str> {
+        let header = self.header(header::AUTHORIZATION.as_str());
+        let named = header.and_then(|value| value.split(['=', ',', ' ']).find(|part| part.ends_with("/aws4_request")));
+        named.or_else(|| self.query("X-Amz-Credential"))?.rsplit('/').nth(2)
+    }
+
+    /// The values of a condition key in lower case.
+    pub(crate) fn values(&self, key: &str, subject: &Subject<'_>) -> Option<Vec<String>> {
+        if let Some(tag) = key.strip_prefix("s3:existingobjecttag/") {
+            // Keys of conditions have no case, tags have one: AWS compares the tag's key without.
+            let tags = &subject.object?.record.tags;
+            return tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(tag)).map(|(_, value)| vec![value.clone()]);
+        }
+        if let Some(tag) = key.strip_prefix("s3:requestobjecttag/") {
+            return self.tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(tag)).map(|(_, value)| vec![value.clone()]);
+        }
+        if key == "s3:requestobjecttagkeys" {
+            return (!self.tags.is_empty()).then(|| self.tags.iter().map(|(key, _)| key.clone()).collect());
+        }
+        self.value(key, subject).map(|value| vec![value])
+    }
+
+    fn value(&self, key: &str, subject: &Subject<'_>) -> Option<String> {
+        let account = subject.caller.account();
+        let header = |name: &str| self.header(name).map(str::to_owned);
+        let (space, name) = key.split_once(':')?;
+        match (space, name) {
+            ("aws", "sourceip") => self.peer.map(|ip| ip.to_canonical().to_string()),
+            // This cloud's endpoint has no TLS.
+            ("aws", "securetransport") => Some("false".into()),
+            ("aws", "useragent") => header("user-agent"),
+            ("aws", "referer") => header("referer"),
+            ("aws", "principalaccount" | "userid") => account.map(ToString::to_string),
+            ("aws", "principalarn") => account.map(|account| format!("arn:aws:iam::{account}:root")),
+            ("aws", "principaltype") => Some(if account.is_some() { "Account" } else { "Anonymous" }.into()),
+            ("aws", "currenttime") => Some(self.now.iso8601_seconds()),
+            ("aws", "epochtime") => Some((self.now.0 / 1000).to_string()),
+            ("aws", "requestedregion") => Some(subject.bucket.region.clone()),
+            ("aws" | "s3", "resourceaccount") => Some(subject.bucket.owner.to_string()),
+            ("s3", "authtype") => account.map(|_| self.auth_type().to_owned()),
+            ("s3", "signatureversion") => account.map(|_| "AWS4-HMAC-SHA256".to_owned()),
+            ("s3", "signatureage") => self.signature_age().map(|age| age.to_string()),
+            ("s3", "prefix") => subject.prefix.or_else(|| self.query("prefix")).map(str::to_owned),
+            ("s3", "delimiter" | "max-keys") => self.query(name).map(str::to_owned),
+            ("s3", "versionid") => subject.version.map(str::to_owned),
+            ("s3", "x-amz-copy-source") => self.copy_source(),
+            ("s3", "object-lock-mode" | "object-lock-retain-until-date" | "object-lock-legal-hold") => header(&format!("x-amz-{name}")),
+            ("s3", "object-lock-remaining-retention-days") => self.retention_days().map(|days| days.to_string()),
+            ("s3", "if-match" | "if-none-match") => header(name),
+            ("s3", name) if name.starts_with("x-amz-") => header(name),
+            _ if key == CANONICAL_USER_KEY => account.map(canonical_id),
+            _ => None,
+        }
+    }
+
+    fn auth_type(&self) -> &'static str {
+        match self.query("X-Amz-Credential") {
+            Some(_) => "REST-QUERY-STRING",
+            None => "REST-HEADER",
+        }
+    }
+
+    /// How old a presigned URL is, in milliseconds.
+    fn signature_age(&self) -> Option<i64> {
+        let signed: jiff::Timestamp = self.query("X-Amz-Date")?.parse().ok()?;
+        Some(self.now.0 - signed.as_millisecond())
+    }
+
+    /// Without the slash that may stand before it.
+    fn copy_source(&self) -> Option<String> {
+        let decoded = percent_encoding::percent_decode_str(self.header("x-amz-copy-source")?).decode_utf8().ok()?;
+        Some(decoded.strip_prefix('/').unwrap_or(&decoded).to_owned())
+    }
+
+    /// Days until the date that an object is to be retained until.
+    fn retention_days(&self) -> Option<i64> {
+        let until: jiff::Timestamp = self.header("x-amz-object-lock-retain-until-date")?.parse().ok()?;
+        Some((until.as_millisecond() - self.now.0).div_euclid(DAY_MS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::access::acl;
+    use http::Request;
+    use objects::Versioning;
+
+    fn around(request: http::request::Builder) -> Circumstances {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        Circumstances::new(&head.headers, &head.uri, Some("127.0.0.1".parse().unwrap()), Timestamp(1_795_493_259_042))
+    }
+
+    fn bucket() -> Bucket {
+        let owner: model::scope::AccountId = "111111111111".parse().unwrap();
+        Bucket {
+            name: "bucket".into(),
+            owner: owner.clone(),
+            region: "eu-west-1".into(),
+            created: Timestamp(0),
+            versioning: Versioning::Off,
+            object_lock: false,
+            acl: acl::private(&owner),
+            ownership: None,
+            policy: None,
+            public_access_block: None,
+            tags: Default::default(),
+            documents: Default::default(),
+        }
+    }
+
+    #[test]
+    fn keys_of_conditions() {
+        let request = Request::get(
+            "/bucket?prefix=a%2Fb&max-keys=5&X-Amz-Date=20261124T040730Z&X-Amz-Credential=AKIA%2F20261124%2Feu-west-1%2Fs3%2Faws4_request",
+        )
+        .header("user-agent", "test")
+        .header("x-amz-tagging", "Team=blue&x=1")
+        .header("x-amz-copy-source", "/other/key%201")
+        .header("x-amz-object-lock-retain-until-date", "2026-11-27T04:07:39Z");
+        let (around, bucket) = (around(request), bucket());
+        let caller = Caller::Account("222222222222".parse().unwrap());
+        let subject = Subject { caller: &caller, bucket: &bucket, version: Some("null"), object: None, prefix: None };
+        let value = |key| around.values(key, &subject).map(|all| all.join(","));
+        for (key, expected) in [
+            ("s3:prefix", Some("a/b")),
+            ("s3:max-keys", Some("5")),
+            ("s3:delimiter", None),
+            ("aws:useragent", Some("test")),
+            ("aws:referer", None),
+            ("aws:sourceip", Some("127.0.0.1")),
+            ("aws:principalarn", Some("arn:aws:iam::222222222222:root")),
+            ("aws:principalaccount", Some("222222222222")),
+            ("aws:resourceaccount", Some("111111111111")),
+            ("aws:securetransport", Some("false")),
+            ("aws:currenttime", Some("2026-11-24T04:07:39Z")),
+            ("s3:requestobjecttag/team", Some("blue")),
+            ("s3:requestobjecttagkeys", Some("Team,x")),
+            ("s3:x-amz-copy-source", Some("other/key 1")),
+            ("s3:x-amz-acl", None),
+            ("s3:versionid", Some("null")),
+            ("s3:object-lock-remaining-retention-days", Some("2")),
+            ("s3:authtype", Some("REST-QUERY-STRING")),
+            ("s3:signatureage", Some("9042")),
+            ("s3:existingobjecttag/team", None),
+        ] {
+            assert_eq!(value(key).as_deref(), expected, "{key}");
+        }
+        assert_eq!(around.region(), Some("eu-west-1"));
+        let listing = Subject { prefix: Some("key"), ..subject };
+        assert_eq!(around.values("s3:prefix", &listing), Some(vec!["key".into()]));
+    }
+
+    #[test]
+    fn regions_of_signatures() {
+        let signed = |value: &str| around(Request::get("/b").header("authorization", value)).region().map(str::to_owned);
+        let header = "AWS4-HMAC-SHA256 Credential=AKIA/20261124/us-west-2/s3/aws4_request, SignedHeaders=host, Signature=00";
+        assert_eq!(signed(header).as_deref(), Some("us-west-2"));
+        assert_eq!(signed("Basic x"), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! Who may do what. Every operation passes here before it runs; what isn't allowed by name is denied.
+
+pub(crate) mod acl;
+mod acl_operations;
+mod action;
+mod circumstances;
+mod decide;
+pub(crate) mod ownership;
+mod policy;
+mod public;
+
+pub(crate) use acl_operations::{bucket_acl_get, bucket_acl_put, object_acl_get, object_acl_put};
+pub(crate) use circumstances::Circumstances;
+pub(crate) use decide::Ask;
+pub(crate) use ownership::{ownership_delete, ownership_get, ownership_put};
+pub(crate) use policy::{policy_delete, policy_get, policy_put, policy_status};
+pub(crate) use public::{public_access_block_delete, public_access_block_get, public_access_block_put};
+
+use crate::caller::Caller;
+use crate::error::{self, Result};
+use crate::front::Peer;
+use crate::service::S3;
+use http::HeaderValue;
+use model::scope::AccountId;
+use objects::Bucket;
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::dto::{CopySource, ObjectIdentifier, PutObjectTaggingInput};
+use s3s::{S3Error, S3Request, S3Result, s3_error};
+use std::sync::Arc;
+
+/// The header that says where a bucket is.
+const BUCKET_REGION: &str = "x-amz-bucket-region";
+
+#[async_trait::async_trait]
+impl S3Access for S3 {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let caller = match cx.credentials() {
+            None => Caller::Anonymous,
+            Some(credentials) => {
+                let snapshot = self.store.snapshot();
+                let key = snapshot.access_key(&credentials.access_key).ok_or_else(error::denied)?;
+                Caller::Account(key.account.clone())
+            }
+        };
+        let peer = cx.extensions_mut().get::<Peer>().map(|peer| peer.0.ip());
+        let around = Arc::new(Circumstances::new(cx.headers(), cx.uri(), peer, self.now()));
+        let path = cx.s3_path();
+        let wanted = Wanted { operation: cx.s3_op().name(), bucket: path.get_bucket_name(), key: path.get_object_key() };
+        self.authorize(&caller, wanted, &around).await?;
+        cx.extensions_mut().insert(caller);
+        cx.extensions_mut().insert(around);
+        Ok(())
+    }
+
+    /// Its tags, which conditions may ask for, are in the body.
+    async fn put_object_tagging(&self, request: &mut S3Request<PutObjectTaggingInput>) -> S3Result<()> {
+        let around = Circumstances::of(request).ok_or_else(error::denied)?;
+        let input = &request.input;
+        let tags = input.tagging.tag_set.iter().map(|t| (t.key.clone().unwrap_or_default(), t.value.clone().unwrap_or_default()));
+        let around = Circumstances::clone(&around).with_tags(tags.collect());
+        let bucket = self.bucket(&input.bucket)?;
+        let (key, version) = (Some(input.key.as_str()), input.version_id.as_deref());
+        let ask = Ask { action: action::PUT_OBJECT_TAGGING, bucket: &bucket, key, version, around: &around };
+        self.allow(&Caller::of(request), &ask).await
+    }
+}
+
+/// An operation and what its path names.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    operation: &'a str,
+    bucket: Option<&'a str>,
+    key: Option<&'a str>,
+}
+
+impl S3 {
+    async fn authorize(&self, caller: &Caller, wanted: Wanted<'_>, around: &Circumstances) -> Result<()> {
+        if action::OF_THE_ACCOUNT.contains(&wanted.operation) {
+            return caller.account().map(|_| ()).ok_or_else(error::denied);
+        }
+        let name = wanted.bucket.ok_or_else(|| s3_error!(MethodNotAllowed))?;
+        let bucket = self.bucket(name)?;
+        let allowed = match arrived(&bucket, wanted.operation, around) {
+            Ok(()) => self.authorize_in(caller, &bucket, wanted, around).await,
+            refused @ Err(_) => refused,
+        };
+        allowed.map_err(|error| if wanted.operation == "HeadBucket" { with_region(error, &bucket) } else { error })
+    }
+
+    async fn authorize_in(&self, caller: &Caller, bucket: &Bucket, wanted: Wanted<'_>, around: &Circumstances) -> Result<()> {
+        let Wanted { operation, key, .. } = wanted;
+        if action::OF_THE_BODY.contains(&operation) || operation == "PutObjectTagging" {
+            return Ok(());
+        }
+        let version = around.query("versionId");
+        let actions = action::of_operation(operation).ok_or_else(error::denied)?;
+        for action in actions.iter().copied().chain(action::of_headers(operation, &around.headers)) {
+            self.allow(caller, &Ask { action, bucket, key, version, around }).await?;
+        }
+        if action::COPYING.contains(&operation) {
+            self.authorize_source(caller, operation, around).await?;
+        }
+        if action::MAKING.contains(&operation) {
+            self.new_object(bucket, caller, &around.headers)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the caller may delete an object that a body names.
+    pub(crate) async fn allow_delete(
+        &self,
+        caller: &Caller,
+        bucket: &Bucket,
+        object: &ObjectIdentifier,
+        around: &Circumstances,
+    ) -> Result<()> {
+        let version = object.version_id.as_deref().filter(|id| !id.is_empty());
+        let ask = Ask { action: action::DELETE_OBJECT, bucket, key: Some(&object.key), version, around };
+        self.allow(caller, &ask).await?;
+        if !action::bypasses(&around.headers) {
+            return Ok(());
+        }
+        self.allow(caller, &Ask { action: action::BYPASS_GOVERNANCE, ..ask }).await
+    }
+
+    /// Whether the caller may read what a copy is made of.
+    async fn authorize_source(&self, caller: &Caller, operation: &str, around: &Circumstances) -> Result<()> {
+        let malformed = || s3_error!(InvalidArgument, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
+        let source = CopySource::parse(around.header("x-amz-copy-source").unwrap_or_default()).map_err(|_| malformed())?;
+        let CopySource::Bucket { bucket, key, version_id } = source else { return Err(s3_error!(NotImplemented)) };
+        let bucket = self.bucket(&bucket)?;
+        expected_owner(&bucket.owner, around.header("x-amz-source-expected-bucket-owner"))?;
+        let ask = Ask { action: action::GET_OBJECT, bucket: &bucket, key: Some(&key), version: version_id.as_deref(), around };
+        self.allow(caller, &ask).await?;
+        // Tags go along unless they are replaced; the bucket's owner may read them anyway.
+        let replaced = around.header("x-amz-tagging-directive") == Some("REPLACE");
+        if operation == "UploadPartCopy" || replaced || caller.account() == Some(&bucket.owner) {
+            return Ok(());
+        }
+        let version = version_id.as_deref().map(str::parse).transpose().map_err(|_| error::denied())?;
+        let object = self.objects.get(&bucket.name, &key, version.as_ref()).await.map_err(error::engine)?;
+        if object.record.tags.is_empty() {
+            return Ok(());
+        }
+        self.allow(caller, &Ask { action: action::GET_OBJECT_TAGGING, ..ask }).await
+    }
+}
+
+/// Whether a request came to the right place: signed for the bucket's region, and the owner is whom the caller expects.
+fn arrived(bucket: &Bucket, operation: &str, around: &Circumstances) -> Result<()> {
+    // Where a bucket is can be asked anywhere.
+    if let Some(region) = around.region()
+        && operation != "GetBucketLocation"
+    {
+        right_region(bucket, region)?;
+    }
+    expected_owner(&bucket.owner, around.header("x-amz-expected-bucket-owner"))
+}
+
+/// Refuses a request that was signed for another region than the bucket's.
+pub(crate) fn right_region(bucket: &Bucket, region: &str) -> Result<()> {
+    if region == bucket.region {
+        return Ok(());
+    }
+    let expecting = &bucket.region;
+    let error = s3_error!(
+        AuthorizationHeaderMalformed,
+        "The authorization header is malformed; the region '{region}' is wrong; expecting '{expecting}'"
+    );
+    Err(with_region(error, bucket))
+}
+
+/// Says where the bucket is; clients ask there again.
+fn with_region(mut error: S3Error, bucket: &Bucket) -> S3Error {
+    let mut headers = error.headers().cloned().unwrap_or_default();
+    if let Ok(region) = HeaderValue::from_str(&bucket.region) {
+        headers.insert(BUCKET_REGION, region);
+    }
+    error.set_headers(headers);
+    error
+}
+
+fn expected_owner(owner: &AccountId, expected: Option<&str>) -> Result<()> {
+    let Some(expected) = expected else { return Ok(()) };
+    let Ok(expected) = expected.parse::<AccountId>() else {
+        let text = "The value of the expected bucket owner parameter must be an AWS account ID";
+        return Err(s3_error!(InvalidBucketOwnerAWSAccountID, "{text}"));
+    };
+    if expected == *owner { Ok(()) } else { Err(error::denied()) }
+}
