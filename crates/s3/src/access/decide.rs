@@ -24,6 +24,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) key: Option<&'a str>,
     /// The version that is named.
     pub(crate) version: Option<&'a str>,
+    /// Whether the object is about to be made: what is there in its place is not asked.
+    pub(crate) making: bool,
     pub(crate) around: &'a Circumstances,
 }
 
@@ -74,7 +76,7 @@ impl S3 {
         let owner = owns(caller, ask.bucket);
         let grants = grants_count(ask.bucket);
         let needed = if action::deletes(ask.action) { !owner && grants } else { !owner || grants || any_policy };
-        if !needed || !(action::on_existing(ask.action) || action::deletes(ask.action)) {
+        if !needed || ask.making || !(action::on_existing(ask.action) || action::deletes(ask.action)) {
             return Ok(Object::NotAsked);
         }
         let version: Option<VersionId> = match ask.version.map(str::parse) {

@@ -60,7 +60,7 @@ impl S3Access for S3 {
         let around = Circumstances::clone(&around).with_tags(tags.collect());
         let bucket = self.bucket(&input.bucket)?;
         let (key, version) = (Some(input.key.as_str()), input.version_id.as_deref());
-        let ask = Ask { action: action::PUT_OBJECT_TAGGING, bucket: &bucket, key, version, around: &around };
+        let ask = Ask { action: action::PUT_OBJECT_TAGGING, bucket: &bucket, key, version, making: false, around: &around };
         self.allow(&Caller::of(request), &ask).await
     }
 }
@@ -94,13 +94,14 @@ impl S3 {
         }
         let version = around.query("versionId");
         let actions = action::of_operation(operation).ok_or_else(error::denied)?;
+        let making = action::MAKING.contains(&operation);
         for action in actions.iter().copied().chain(action::of_headers(operation, &around.headers)) {
-            self.allow(caller, &Ask { action, bucket, key, version, around }).await?;
+            self.allow(caller, &Ask { action, bucket, key, version, making, around }).await?;
         }
         if action::COPYING.contains(&operation) {
             self.authorize_source(caller, operation, around).await?;
         }
-        if action::MAKING.contains(&operation) {
+        if making {
             self.new_object(bucket, caller, &around.headers)?;
         }
         Ok(())
@@ -115,7 +116,7 @@ impl S3 {
         around: &Circumstances,
     ) -> Result<()> {
         let version = object.version_id.as_deref().filter(|id| !id.is_empty());
-        let ask = Ask { action: action::DELETE_OBJECT, bucket, key: Some(&object.key), version, around };
+        let ask = Ask { action: action::DELETE_OBJECT, bucket, key: Some(&object.key), version, making: false, around };
         self.allow(caller, &ask).await?;
         if !action::bypasses(&around.headers) {
             return Ok(());
@@ -130,7 +131,7 @@ impl S3 {
         let CopySource::Bucket { bucket, key, version_id } = source else { return Err(s3_error!(NotImplemented)) };
         let bucket = self.bucket(&bucket)?;
         expected_owner(&bucket.owner, around.header("x-amz-source-expected-bucket-owner"))?;
-        let ask = Ask { action: action::GET_OBJECT, bucket: &bucket, key: Some(&key), version: version_id.as_deref(), around };
+        let ask = Ask { action: action::GET_OBJECT, bucket: &bucket, key: Some(&key), version: version_id.as_deref(), making: false, around };
         self.allow(caller, &ask).await?;
         // Tags go along unless they are replaced; the bucket's owner may read them anyway.
         let replaced = around.header("x-amz-tagging-directive") == Some("REPLACE");
