@@ -131,7 +131,8 @@ impl S3 {
         let CopySource::Bucket { bucket, key, version_id } = source else { return Err(s3_error!(NotImplemented)) };
         let bucket = self.bucket(&bucket)?;
         expected_owner(&bucket.owner, around.header("x-amz-source-expected-bucket-owner"))?;
-        let ask = Ask { action: action::GET_OBJECT, bucket: &bucket, key: Some(&key), version: version_id.as_deref(), making: false, around };
+        let ask =
+            Ask { action: action::GET_OBJECT, bucket: &bucket, key: Some(&key), version: version_id.as_deref(), making: false, around };
         self.allow(caller, &ask).await?;
         // Tags go along unless they are replaced; the bucket's owner may read them anyway.
         let replaced = around.header("x-amz-tagging-directive") == Some("REPLACE");
