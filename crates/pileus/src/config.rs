@@ -106,8 +106,8 @@ pub(crate) struct S3 {
     pub(crate) scrub_hours: u32,
     /// How fast objects are read then, in MiB a second.
     pub(crate) scrub_mib_per_second: u32,
-    /// For tests: how many seconds a day of a lifecycle rule has.
-    pub(crate) lifecycle_debug_day_seconds: Option<u32>,
+    /// For tests: how many seconds a day of a lifecycle rule has; 0: it is a real one.
+    pub(crate) lifecycle_debug_day_seconds: u32,
 }
 
 impl Default for S3 {
@@ -118,7 +118,7 @@ impl Default for S3 {
             block_public_access: true,
             scrub_hours: 168,
             scrub_mib_per_second: 16,
-            lifecycle_debug_day_seconds: None,
+            lifecycle_debug_day_seconds: 0,
         }
     }
 }
@@ -140,7 +140,7 @@ impl S3 {
             domains: self.domains.clone(),
             ownership,
             block_public_access: self.block_public_access,
-            lifecycle_debug_day_seconds: self.lifecycle_debug_day_seconds,
+            lifecycle_debug_day_seconds: Some(self.lifecycle_debug_day_seconds).filter(|seconds| *seconds > 0),
         }
     }
 }
