@@ -86,6 +86,7 @@ operations! {
     // Uploads in parts.
     create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput by multipart::create;
     upload_part: UploadPartInput => UploadPartOutput by multipart::upload_part;
+    upload_part_copy: UploadPartCopyInput => UploadPartCopyOutput by multipart::upload_part_copy;
     complete_multipart_upload: CompleteMultipartUploadInput => CompleteMultipartUploadOutput by multipart::complete;
     abort_multipart_upload: AbortMultipartUploadInput => AbortMultipartUploadOutput by multipart::abort;
 

@@ -2,10 +2,12 @@
 
 mod checksums;
 mod complete;
+mod copy;
 mod create;
 mod part;
 
 pub(crate) use complete::complete;
+pub(crate) use copy::upload_part_copy;
 pub(crate) use create::{abort_rule, create};
 pub(crate) use part::upload_part;
 

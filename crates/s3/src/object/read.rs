@@ -9,7 +9,7 @@ use crate::outgoing::Outgoing;
 use crate::service::S3;
 use crate::{checksum, range, record, sse};
 use http::{HeaderMap, StatusCode, header};
-use objects::{ChecksumKind, Checksums, Version};
+use objects::{Checksums, Version};
 use s3s::dto::{self, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
 use s3s::{S3Request, S3Response, s3_error};
 use std::ops::Range;
@@ -135,7 +135,9 @@ fn part_of(version: &Version, asked: &Asked<'_>, headers: &mut HeaderMap) -> Res
                 record::put(headers, "x-amz-mp-parts-count", &parts.len().to_string());
             }
             let part = usize::try_from(number - 1).ok().and_then(|at| parts.get(at));
-            let of_part = |part: &objects::PartInfo| Checksums { kind: ChecksumKind::FullObject, values: part.checksums.clone() };
+            // The part's value, and the kind of the object's.
+            let kind = version.record.checksums.kind;
+            let of_part = |part: &objects::PartInfo| Checksums { kind, values: part.checksums.clone() };
             let checksums = part.map_or_else(|| version.record.checksums.clone(), of_part);
             (Some(range).filter(|range| !range.is_empty()), Some(checksums))
         }
