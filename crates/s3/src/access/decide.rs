@@ -209,3 +209,7 @@ fn names(grantee: &Grantee, caller: &Caller, ignore_public: bool) -> bool {
         Grantee::LogDelivery => false,
     }
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;
