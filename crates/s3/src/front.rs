@@ -3,6 +3,7 @@
 use crate::body::Patient;
 use crate::cors;
 use crate::host::{Hosts, Named};
+use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
 use crate::website;
@@ -23,8 +24,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
 
-/// Longest body in XML, in bytes: a list of 10,000 parts and one of 1,000 keys fit.
-const XML_BYTES_MAX: usize = 4 << 20;
 /// Longest file in a form, in bytes: `s3s` keeps it in memory.
 const FORM_FILE_BYTES_MAX: u64 = 256 << 20;
 /// How far a presigned URL's date may be ahead, in seconds.
@@ -87,7 +86,7 @@ impl Front {
         let hosts = Hosts(settings.domains.clone());
         let s3 = S3 { objects, store, clock, settings: Arc::new(settings) };
         let mut config = S3Config::default();
-        config.xml_max_body_size = XML_BYTES_MAX;
+        config.xml_max_body_size = precheck::XML_BYTES_MAX;
         config.post_object_max_file_size = FORM_FILE_BYTES_MAX;
         config.presigned_url_max_skew_time_secs = SKEW_SECONDS;
         let mut builder = S3ServiceBuilder::new(s3.clone());
@@ -179,7 +178,7 @@ impl Front {
             return Some(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
         }
         let bucket_in_host = self.named(head).is_some_and(|n| n.bucket.is_some());
-        crate::unbuilt::refusal(head, bucket_in_host)
+        precheck::refusal(head, bucket_in_host).or_else(|| crate::unbuilt::refusal(head, bucket_in_host))
     }
 
     fn request_id(&self) -> String {

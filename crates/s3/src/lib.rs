@@ -21,6 +21,7 @@ mod list;
 mod multipart;
 mod object;
 mod outgoing;
+mod precheck;
 mod range;
 mod record;
 mod service;

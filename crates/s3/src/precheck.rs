@@ -1,0 +1,161 @@
+//! What s3s doesn't refuse of a request's signature and size, and AWS does ("Authenticating Requests (AWS Signature Version 4)").
+
+use crate::error::{custom, custom_text};
+use http::request::Parts;
+use http::{Method, header};
+use s3s::{S3Error, s3_error};
+
+/// Longest body in XML, in bytes: a list of 10,000 parts and one of 1,000 keys fit.
+pub(crate) const XML_BYTES_MAX: usize = 4 << 20;
+/// Longest life of a presigned URL, in seconds: seven days.
+const EXPIRES_MAX: i64 = 604_800;
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// Parameters of a query that make a PUT of an object one of a document about it.
+const DOCUMENTS: [&str; 5] = ["acl", "tagging", "retention", "legal-hold", "encryption"];
+
+/// The refusal of a request, if it has one of these faults. `bucket_in_host`: its path is a key.
+pub(crate) fn refusal(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
+    signature(head).or_else(|| size(head, bucket_in_host))
+}
+
+fn signature(head: &Parts) -> Option<S3Error> {
+    let presigned = parameters(head).any(|(name, _)| name.eq_ignore_ascii_case("X-Amz-Algorithm"));
+    let Some(value) = head.headers.get(header::AUTHORIZATION) else {
+        return if presigned { presigned_fault(head) } else { None };
+    };
+    if presigned {
+        let text = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the \
+                    Authorization header should be specified";
+        return Some(s3_error!(InvalidArgument, "{text}"));
+    }
+    let value = value.to_str().unwrap_or_default();
+    let Some(rest) = value.strip_prefix(ALGORITHM) else {
+        return Some(s3_error!(InvalidArgument, "Unsupported Authorization Type"));
+    };
+    let part = |name: &str| rest.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
+    let (Some(credential), Some(signed), Some(_)) = (part("Credential"), part("SignedHeaders"), part("Signature")) else {
+        let text = "The authorization header is malformed; the authorization header requires three components: Credential, SignedHeaders, \
+                    and Signature.";
+        return Some(custom("AuthorizationHeaderMalformed", 400, text));
+    };
+    if credential.rsplit('/').count() < 5 || !credential.ends_with("/aws4_request") {
+        let text = "The authorization header is malformed; the Credential is mal-formed; expecting \
+                    \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
+        return Some(custom("AuthorizationHeaderMalformed", 400, text));
+    }
+    unsigned(head, signed)
+}
+
+fn presigned_fault(head: &Parts) -> Option<S3Error> {
+    let value = |name: &str| parameters(head).find(|(n, _)| *n == name).map(|(_, value)| value);
+    let wrong = |text: &'static str| Some(custom("AuthorizationQueryParametersError", 400, text));
+    let Some(expires) = value("X-Amz-Expires") else {
+        return wrong(
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, \
+             X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
+        );
+    };
+    match expires.parse::<i64>() {
+        Err(_) => return wrong("X-Amz-Expires should be a number"),
+        Ok(seconds) if seconds < 0 => return wrong("X-Amz-Expires must be non-negative"),
+        Ok(seconds) if seconds > EXPIRES_MAX => {
+            return wrong(
+                "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
+            );
+        }
+        Ok(_) => {}
+    }
+    let signed = percent_encoding::percent_decode_str(value("X-Amz-SignedHeaders").unwrap_or_default()).decode_utf8_lossy();
+    unsigned(head, &signed)
+}
+
+/// A header of AWS's own that isn't signed could have been added by anybody on the way: `x-amz-acl` to a presigned URL, for one. The
+/// hash of the body is bound by the signature in another way.
+fn unsigned(head: &Parts, signed: &str) -> Option<S3Error> {
+    let is_signed = |name: &str| signed.split(';').any(|s| s.eq_ignore_ascii_case(name));
+    let own = head.headers.keys().map(header::HeaderName::as_str).filter(|n| n.starts_with("x-amz-") && *n != "x-amz-content-sha256");
+    let left: Vec<&str> = own.filter(|name| !is_signed(name)).collect();
+    let text = || format!("There were headers present in the request which were not signed: {}", left.join(", "));
+    (!left.is_empty()).then(|| custom_text("AccessDenied", 403, text()))
+}
+
+/// A document in XML has a length, and a limit. s3s reads documents before it looks at their operation.
+fn size(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
+    let path = head.uri.path().trim_start_matches('/');
+    let of_object = if bucket_in_host { !path.is_empty() } else { path.split_once('/').is_some_and(|(_, key)| !key.is_empty()) };
+    let has = |name: &str| parameters(head).any(|(n, _)| n == name);
+    let is_form = head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"multipart/form-data"));
+    let is_document = match head.method {
+        Method::POST => !is_form,
+        Method::PUT => !of_object || DOCUMENTS.into_iter().any(has),
+        _ => false,
+    };
+    if !is_document {
+        return None;
+    }
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
+    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    match length {
+        Some(length) if length > XML_BYTES_MAX as u64 => Some(s3_error!(MaxMessageLengthExceeded, "Your request was too big.")),
+        None if chunked => Some(s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header.")),
+        Some(_) | None => None,
+    }
+}
+
+fn parameters(head: &Parts) -> impl Iterator<Item = (&str, &str)> {
+    head.uri.query().unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refused(method: &str, uri: &str, headers: &[(&str, &str)]) -> Option<String> {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        refusal(&head, false).map(|e| e.code().as_str().to_owned())
+    }
+
+    const AUTH: &str = "AWS4-HMAC-SHA256 Credential=AKIA/20261124/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-date, Signature=00";
+    const QUERY: &str = "/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-SignedHeaders=host%3Bx-amz-acl&X-Amz-Expires=";
+
+    #[test]
+    fn signatures() {
+        let header = |more: &[(&str, &str)]| refused("GET", "/b/k", &[&[("authorization", AUTH)], more].concat());
+        assert_eq!(header(&[("x-amz-date", "20261124T000000Z"), ("x-amz-content-sha256", "e3b0")]), None);
+        assert_eq!(header(&[("x-amz-acl", "public-read")]).as_deref(), Some("AccessDenied"));
+        let query = |expires: &str, more: &[(&str, &str)]| refused("GET", &format!("{QUERY}{expires}"), more);
+        assert_eq!(query("604800", &[("x-amz-acl", "private")]), None);
+        assert_eq!(query("60", &[("x-amz-meta-a", "b")]).as_deref(), Some("AccessDenied"));
+        assert_eq!(query("60", &[("authorization", AUTH)]).as_deref(), Some("InvalidArgument"));
+        for expires in ["604801", "-1", "x", "", "99999999999999999999"] {
+            assert_eq!(query(expires, &[]).as_deref(), Some("AuthorizationQueryParametersError"), "{expires}");
+        }
+        for (value, code) in [
+            ("Bearer x", "InvalidArgument"),
+            ("AWS4-HMAC-SHA256 garbage", "AuthorizationHeaderMalformed"),
+            ("AWS4-HMAC-SHA256 Credential=AKIA/s3/aws4_request, SignedHeaders=host, Signature=00", "AuthorizationHeaderMalformed"),
+        ] {
+            assert_eq!(refused("GET", "/b/k", &[("authorization", value)]).as_deref(), Some(code), "{value}");
+        }
+    }
+
+    #[test]
+    fn documents_have_a_length_and_a_limit() {
+        let long = [("content-length", "5000000")];
+        for (method, uri) in [("POST", "/b?delete"), ("PUT", "/b?policy"), ("PUT", "/b"), ("PUT", "/b/k?acl"), ("POST", "/b/k?uploadId=x")]
+        {
+            assert_eq!(refused(method, uri, &long).as_deref(), Some("MaxMessageLengthExceeded"), "{uri}");
+            assert_eq!(refused(method, uri, &[("transfer-encoding", "chunked")]).as_deref(), Some("MissingContentLength"), "{uri}");
+            assert_eq!(refused(method, uri, &[("content-length", "10")]), None);
+        }
+        for (method, uri) in [("PUT", "/b/k"), ("PUT", "/b/k?partNumber=1&uploadId=x"), ("GET", "/b")] {
+            assert_eq!(refused(method, uri, &long), None, "{uri}");
+        }
+        assert_eq!(refused("POST", "/b", &[("content-type", "multipart/form-data; boundary=x"), long[0]]), None);
+    }
+}
