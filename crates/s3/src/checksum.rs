@@ -194,27 +194,38 @@ pub(crate) fn combine(algorithm: Algorithm, pieces: &[(Vec<u8>, u64)]) -> Option
 }
 
 /// The MD5 that an ETag is made of, and one checksum.
-struct Pair {
+pub(crate) struct Pair {
     md5: Hasher,
+    algorithm: Algorithm,
     other: Hasher,
 }
 
 impl Pair {
-    fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        Self { md5: Hasher::new(Algorithm::Md5), algorithm, other: Hasher::new(algorithm) }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.other.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Computed {
+        let md5 = self.md5.finish().try_into().unwrap_or_default();
+        Computed { md5, algorithm: self.algorithm, value: BASE64.encode(self.other.finish()) }
     }
 }
 
 /// Checksums of a body that is passing. Long bodies are hashed by a blocking thread while the next bytes come.
 pub(crate) struct Sums {
-    algorithm: Algorithm,
     state: State,
     gathered: Vec<Bytes>,
     bytes: usize,
 }
 
 enum State {
+    /// Only while the next state is made.
+    Taken,
     Idle(Box<Pair>),
     Busy(JoinHandle<Box<Pair>>),
 }
@@ -247,8 +258,7 @@ impl Computed {
 
 impl Sums {
     pub(crate) fn new(algorithm: Algorithm) -> Self {
-        let pair = Pair { md5: Hasher::new(Algorithm::Md5), other: Hasher::new(algorithm) };
-        Self { algorithm, state: State::Idle(Box::new(pair)), gathered: Vec::new(), bytes: 0 }
+        Self { state: State::Idle(Box::new(Pair::new(algorithm))), gathered: Vec::new(), bytes: 0 }
     }
 
     /// Takes the next bytes.
@@ -269,8 +279,8 @@ impl Sums {
     }
 
     async fn pair(&mut self) -> Result<Box<Pair>> {
-        let none = Pair { md5: Hasher::new(Algorithm::Md5), other: Hasher::new(Algorithm::Crc32) };
-        match std::mem::replace(&mut self.state, State::Idle(Box::new(none))) {
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Taken => Err(crate::error::internal(&anyhow::anyhow!("checksums are asked for after they failed"))),
             State::Idle(pair) => Ok(pair),
             State::Busy(task) => task.await.map_err(|error| crate::error::internal(&error.into())),
         }
@@ -280,9 +290,7 @@ impl Sums {
     pub(crate) async fn finish(mut self) -> Result<Computed> {
         let mut pair = self.pair().await?;
         self.gathered.iter().for_each(|bytes| pair.update(bytes));
-        let Pair { md5, other } = *pair;
-        let md5 = md5.finish().try_into().unwrap_or_default();
-        Ok(Computed { md5, algorithm: self.algorithm, value: BASE64.encode(other.finish()) })
+        Ok(pair.finish())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::body::Patient;
 use crate::cors;
 use crate::host::{Hosts, Named};
+use crate::integrity::Compared;
 use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
@@ -146,10 +147,13 @@ impl Front {
             Some(error) => error_response(error),
             None if self.is_website(&head) => website::answer(self, &head, bucket.as_deref().unwrap_or_default()).await,
             None if method == Method::OPTIONS => cors::preflight(&self.s3, &head, bucket.as_deref()).unwrap_or_else(error_response),
-            None => {
-                let request = Request::from_parts(head, Body::http_body_unsync(Patient::new(body)));
-                self.run(request).await
-            }
+            None => match Compared::new(&head, Patient::new(body)) {
+                Ok((body, refusal)) => {
+                    let answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
+                    refusal.take().map_or(answer, error_response)
+                }
+                Err(refusal) => error_response(refusal),
+            },
         };
         if let Some(origin) = origin.filter(|_| method != Method::OPTIONS) {
             cors::headers_add(&self.s3, method.as_str(), &origin, bucket.as_deref(), answer.headers_mut());

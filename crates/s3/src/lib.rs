@@ -17,6 +17,7 @@ mod error;
 mod front;
 mod host;
 mod intake;
+mod integrity;
 mod list;
 mod multipart;
 mod object;

@@ -155,6 +155,13 @@ pub(crate) fn version_id(bucket: &Bucket, version: &Version, headers: &mut Heade
     }
 }
 
+/// Names the version that a write made. Unlike reads, writes into a bucket with suspended versioning name none.
+pub(crate) fn written_version_id(version: &Version, headers: &mut HeaderMap) {
+    if !version.id.is_null() {
+        put(headers, "x-amz-version-id", version.id.as_str());
+    }
+}
+
 /// Says when a rule of the bucket's lifecycle will end a current version.
 pub(crate) fn expiration(bucket: &Bucket, version: &Version, headers: &mut HeaderMap) -> Result<()> {
     let rules = lifecycle_rules(bucket)?;

@@ -33,7 +33,7 @@ pub(crate) async fn complete(
     let finish = move |upload: &Upload, parts: &[Part]| finish(upload, parts, &named, &claims);
     let version = s3.objects.upload_complete(complete, finish).await.map_err(error::engine)??;
     let mut reply = HeaderMap::with_capacity(8);
-    record::version_id(&bucket, &version, &mut reply);
+    record::written_version_id(&version, &mut reply);
     sse::show(version.record.encryption.as_ref(), &mut reply);
     record::expiration(&bucket, &version, &mut reply)?;
     Ok(S3Response::with_headers(output(input.bucket, input.key, location(&uri, &headers), &version), reply))

@@ -101,7 +101,7 @@ pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result
     let stored = s3.objects.put(put).await.map_err(error::engine)?;
     let mut shown = HeaderMap::new();
     source.show(&mut shown);
-    record::version_id(&bucket, &stored.version, &mut shown);
+    record::written_version_id(&stored.version, &mut shown);
     sse::show(stored.version.record.encryption.as_ref(), &mut shown);
     record::expiration(&bucket, &stored.version, &mut shown)?;
     let output = CopyObjectOutput { copy_object_result: Some(result(&stored.version)), ..CopyObjectOutput::default() };

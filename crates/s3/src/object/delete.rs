@@ -2,6 +2,7 @@
 
 use crate::access::Circumstances;
 use crate::caller::Caller;
+use crate::checksum::Expected;
 use crate::error::{self, Result};
 use crate::object::version_id;
 use crate::service::S3;
@@ -48,6 +49,9 @@ pub(crate) async fn delete(s3: &S3, request: S3Request<DeleteObjectInput>) -> Re
 /// DeleteObjects: what can't be deleted is told of beside what was.
 pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>) -> Result<S3Response<DeleteObjectsOutput>> {
     let (caller, around) = (Caller::of(&request), Circumstances::of(&request).ok_or_else(error::denied)?);
+    if !Expected::read(&request.headers, request.trailing_headers)?.any() {
+        return Err(s3_error!(InvalidRequest, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"));
+    }
     let input = request.input;
     let bucket = s3.bucket(&input.bucket)?;
     let objects = input.delete.objects;

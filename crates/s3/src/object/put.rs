@@ -42,7 +42,7 @@ pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S
 fn reply(bucket: &Bucket, version: &Version, computed: &Computed) -> Result<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(8);
     record::put(&mut headers, "etag", &format!("\"{}\"", version.etag));
-    record::version_id(bucket, version, &mut headers);
+    record::written_version_id(version, &mut headers);
     sse::show(version.record.encryption.as_ref(), &mut headers);
     checksum::show(&computed.checksums(), &mut headers);
     record::expiration(bucket, version, &mut headers)?;

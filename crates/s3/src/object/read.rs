@@ -105,6 +105,10 @@ async fn find(s3: &S3, asked: Asked<'_>) -> Result<Found> {
     if asked.range.is_some() && asked.part.is_some() {
         return Err(s3_error!(InvalidRequest, "Cannot specify both Range header and partNumber query parameter"));
     }
+    if asked.headers.contains_key("x-amz-server-side-encryption") {
+        let text = "x-amz-server-side-encryption header is not supported for this operation.";
+        return Err(s3_error!(InvalidArgument, "{text}"));
+    }
     let id = version_id(asked.version)?;
     let version = s3.objects.get(asked.bucket, asked.key, id.as_ref()).await.map_err(error::engine)?;
     let key = sse::of_read(version.record.encryption.as_ref(), sse::customer_key(asked.headers)?)?;
