@@ -1,14 +1,22 @@
 """Who may do what in S3: two accounts and nobody, with boto3. The cloud is simulated."""
 
+import base64
+import datetime
+import hashlib
+import hmac
 import json
+import re
 import uuid
 
 import botocore.exceptions
 import pytest
+import urllib3
 from botocore import UNSIGNED
 from botocore.config import Config
 
 OFF = dict(BlockPublicAcls=False, IgnorePublicAcls=False, BlockPublicPolicy=False, RestrictPublicBuckets=False)
+# Without being told, boto3 signs forms in the older way.
+FORMS = Config(signature_version="s3v4", retries={"max_attempts": 0})
 ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
 
 
@@ -20,7 +28,7 @@ def refused(call, **words):
 
 @pytest.fixture(scope="module")
 def main(cloud):
-    client = cloud.client("s3")
+    client = cloud.client("s3", config=FORMS)
     client.account = cloud.client("sts").get_caller_identity()["Account"]
     client.canonical = client.list_buckets()["Owner"]["ID"]
     return client
@@ -29,7 +37,7 @@ def main(cloud):
 @pytest.fixture(scope="module")
 def other(cloud):
     account = cloud.account(f"other-{uuid.uuid4().hex[:8]}")
-    client = cloud.client("s3", credentials=account)
+    client = cloud.client("s3", credentials=account, config=FORMS)
     client.account = account["id"]
     client.canonical = client.list_buckets()["Owner"]["ID"]
     return client
@@ -274,3 +282,84 @@ def test_a_copy_takes_the_right_to_read(main, other, bucket):
     main.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, ["s3:GetObject", "s3:GetObjectTagging"]))
     other.copy_object(Bucket=theirs, Key="k", CopySource=f"{bucket}/k")
     assert other.get_object_tagging(Bucket=theirs, Key="k")["TagSet"] == [{"Key": "a", "Value": "1"}]
+
+
+def send(form, fields=None, body=b"x", filename="f.txt"):
+    """What a browser sends of a form, redirects not followed: status, headers, body."""
+    fields = {**form["fields"], **(fields or {}), "file": (filename, body, "application/octet-stream")}
+    answer = urllib3.PoolManager().request("POST", form["url"], fields=fields, redirect=False, retries=False)
+    code = re.search(rb"<Code>(.*?)</Code>", answer.data)
+    return answer.status, answer.headers, code.group(1).decode() if code else answer.data.decode()
+
+
+def test_signed_forms(main, other, bucket):
+    fields = {"acl": "public-read", "Content-Type": "text/plain", "x-amz-meta-Who": "me", "tagging": "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>"}
+    conditions = [{name: value} for name, value in fields.items()]
+    form = main.generate_presigned_post(bucket, "dir/${filename}", Fields=fields, Conditions=[*conditions, ["starts-with", "$key", "dir/"]])
+    status, headers, _ = send(form, filename="C:\\docs\\my file.txt")
+    assert (status, headers["Location"]) == (204, f"{form['url'].rstrip('/')}/dir/my%20file.txt")
+    got = main.get_object(Bucket=bucket, Key="dir/my file.txt")
+    assert (got["Body"].read(), got["ContentType"], got["Metadata"], got["TagCount"]) == (b"x", "text/plain", {"who": "me"}, 1)
+    assert headers["ETag"] == got["ETag"]
+    assert any(grant["Grantee"].get("URI") == ALL_USERS for grant in main.get_object_acl(Bucket=bucket, Key="dir/my file.txt")["Grants"])
+    # What the policy doesn't let be.
+    assert send(form, {"acl": "private"})[0::2] == (403, "AccessDenied")
+    assert send(form, {"key": "other/x"})[0::2] == (403, "AccessDenied")
+    assert send(form, {"more": "x"})[0::2] == (403, "AccessDenied")
+    assert send(form, {"x-ignore-this": "x"})[0] == 204
+    assert send(form, {"x-amz-signature": "0" * 64})[0::2] == (403, "SignatureDoesNotMatch")
+    assert send({"url": form["url"], "fields": {k: v for k, v in form["fields"].items() if k != "x-amz-signature"}})[0::2] == (400, "InvalidArgument")
+    assert send(main.generate_presigned_post(bucket, "k", ExpiresIn=-10))[0::2] == (403, "AccessDenied")
+    sized = main.generate_presigned_post(bucket, "k", Conditions=[["content-length-range", 2, 4]])
+    assert [send(sized, body=b"x" * length)[2] for length in (1, 5)] == ["EntityTooSmall", "EntityTooLarge"]
+    assert send(sized, body=b"xxx")[0] == 204
+    # A sum that isn't the body's, and nothing at all.
+    summed = main.generate_presigned_post(bucket, "k", Conditions=[["starts-with", "$x-amz-checksum-sha256", ""]])
+    sha = lambda body: base64.b64encode(hashlib.sha256(body).digest()).decode()
+    assert send(summed, {"x-amz-checksum-sha256": sha(b"x")})[0] == 204
+    assert send(summed, {"x-amz-checksum-sha256": sha(b"y")})[0::2] == (400, "BadDigest")
+    assert send(main.generate_presigned_post(bucket, "empty"), body=b"")[0] == 204
+    assert main.head_object(Bucket=bucket, Key="empty")["ContentLength"] == 0
+    # Another's right is asked for, and another bucket isn't this one.
+    assert send(other.generate_presigned_post(bucket, "k"))[0::2] == (403, "AccessDenied")
+    assert send({**form, "url": form["url"].replace(bucket, f"{bucket}-none")})[2] in ("AccessDenied", "NoSuchBucket")
+
+
+def test_a_form_is_good_as_long_as_its_policy(cloud, main, bucket):
+    """One that was made hours ago, as pages have them."""
+    env = cloud.environment()
+    made = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=5)
+    day, stamp = made.strftime("%Y%m%d"), made.strftime("%Y%m%dT%H%M%SZ")
+    fields = {"key": "old", "x-amz-algorithm": "AWS4-HMAC-SHA256", "x-amz-date": stamp,
+              "x-amz-credential": f"{env['AWS_ACCESS_KEY_ID']}/{day}/us-east-1/s3/aws4_request"}
+    expires = (made + datetime.timedelta(hours=10)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    policy = base64.b64encode(json.dumps({"expiration": expires, "conditions": [{n: v} for n, v in fields.items()]}).encode()).decode()
+    key = f"AWS4{env['AWS_SECRET_ACCESS_KEY']}".encode()
+    for part in (day, "us-east-1", "s3", "aws4_request", policy):
+        key = hmac.new(key, part.encode(), "sha256").digest()
+    form = {"url": main.generate_presigned_post(bucket, "old")["url"], "fields": {**fields, "policy": policy, "x-amz-signature": key.hex()}}
+    assert send(form)[0] == 204
+
+
+def test_forms_of_nobody(main, bucket):
+    url = main.generate_presigned_post(bucket, "k")["url"]
+
+    def form(**fields):
+        return {"url": url, "fields": {"key": "k", **fields}}
+
+    assert send(form())[0::2] == (403, "AccessDenied")
+    main.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    status, headers, text = send(form(success_action_status="201", acl="public-read"))
+    assert (status, headers["Location"], f"<Bucket>{bucket}</Bucket><Key>k</Key>" in text) == (201, f"{url.rstrip('/')}/k", True)
+    assert [send(form(success_action_status=given))[0] for given in ("200", "204", "404", "x")] == [200, 204, 204, 204]
+    status, headers, _ = send(form(success_action_redirect="https://example.com/done?a=b"))
+    etag = main.head_object(Bucket=bucket, Key="k")["ETag"].strip('"')
+    assert (status, headers["Location"]) == (303, f"https://example.com/done?a=b&bucket={bucket}&key=k&etag=%22{etag}%22")
+    assert send(form(success_action_redirect="nowhere"))[0] == 204
+    # The older way to sign, no key, too much before the file, no file.
+    assert send(form(AWSAccessKeyId="AKIA", signature="x", policy="e30="))[0::2] == (400, "InvalidRequest")
+    assert send({"url": url, "fields": {}})[0::2] == (400, "InvalidArgument")
+    assert send(form(**{"x-amz-meta-long": "x" * 21000}))[0::2] == (400, "MaxPostPreDataLengthExceededError")
+    head = urllib3.PoolManager().request("POST", url, fields={"key": "k"})
+    assert (head.status, b"InvalidArgument" in head.data) == (400, True)
+    assert send({"url": f"{url.rstrip('/')}-none", "fields": {"key": "k"}})[0::2] == (404, "NoSuchBucket")

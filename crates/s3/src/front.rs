@@ -2,6 +2,7 @@
 
 use crate::body::Patient;
 use crate::cors;
+use crate::form;
 use crate::host::{Hosts, Named};
 use crate::integrity::Compared;
 use crate::precheck;
@@ -147,6 +148,9 @@ impl Front {
             Some(error) => error_response(error),
             None if self.is_website(&head) => website::answer(self, &head, bucket.as_deref().unwrap_or_default()).await,
             None if method == Method::OPTIONS => cors::preflight(&self.s3, &head, bucket.as_deref()).unwrap_or_else(error_response),
+            None if form::is_form(&head, self.named(&head).is_some_and(|n| n.bucket.is_some())) => {
+                form::answer(self, head, Body::http_body_unsync(Patient::new(body)), bucket.as_deref().unwrap_or_default()).await
+            }
             None => match Compared::new(&head, Patient::new(body)) {
                 Ok((body, refusal)) => {
                     let answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
@@ -191,7 +195,7 @@ impl Front {
     }
 }
 
-fn error_response(error: S3Error) -> Response<Body> {
+pub(crate) fn error_response(error: S3Error) -> Response<Body> {
     error.to_http_response().unwrap_or_else(|_| {
         let mut bare = Response::new(Body::empty());
         *bare.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -235,6 +239,6 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
     headers.entry(header::SERVER).or_insert(HeaderValue::from_static("Pileus"));
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -14,6 +14,7 @@ mod condition;
 mod configuration;
 mod cors;
 mod error;
+mod form;
 mod front;
 mod host;
 mod intake;

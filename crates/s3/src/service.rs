@@ -1,6 +1,7 @@
 //! Each operation of s3s's trait, and the function that does it. An operation that is not named here answers `NotImplemented`.
 
 use crate::error::Result;
+use crate::form;
 use crate::object;
 use crate::settings::Settings;
 use crate::{access, bucket, configuration, list, multipart};
@@ -105,6 +106,8 @@ operations! {
     get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput by object::tagging::get;
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput by object::tagging::put;
     delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput by object::tagging::delete;
+
+    post_object: PostObjectInput => PostObjectOutput by form::post;
 
     // Who may do what.
     get_bucket_acl: GetBucketAclInput => GetBucketAclOutput by access::bucket_acl_get;

@@ -22,6 +22,8 @@ pub(crate) struct Circumstances {
     now: Timestamp,
     /// Tags that it gives an object.
     tags: Vec<(String, String)>,
+    /// Whether it is a form.
+    form: bool,
 }
 
 /// What a request is about, beside itself.
@@ -38,10 +40,8 @@ pub(crate) struct Subject<'a> {
 
 impl Circumstances {
     pub(crate) fn new(headers: &HeaderMap, uri: &Uri, peer: Option<IpAddr>, now: Timestamp) -> Self {
-        let pairs = |text: &[u8]| form_urlencoded::parse(text).map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
         let query = uri.query().map(|query| pairs(query.as_bytes())).unwrap_or_default();
-        let tags = headers.get("x-amz-tagging").map(|tags| pairs(tags.as_bytes())).unwrap_or_default();
-        Self { headers: headers.clone(), query, peer, now, tags }
+        Self { headers: headers.clone(), query, peer, now, tags: tags(headers), form: false }
     }
 
     /// Those of a request that was let through.
@@ -52,6 +52,14 @@ impl Circumstances {
     /// The same, giving an object these tags.
     pub(crate) fn with_tags(mut self, tags: Vec<(String, String)>) -> Self {
         self.tags = tags;
+        self
+    }
+
+    /// The same, of a form whose fields stand for these headers.
+    pub(crate) fn of_form(mut self, fields: HeaderMap) -> Self {
+        self.tags = tags(&fields);
+        self.headers.extend(fields);
+        self.form = true;
         self
     }
 
@@ -123,6 +131,7 @@ impl Circumstances {
 
     fn auth_type(&self) -> &'static str {
         match self.query("X-Amz-Credential") {
+            _ if self.form => "POST",
             Some(_) => "REST-QUERY-STRING",
             None => "REST-HEADER",
         }
@@ -145,6 +154,15 @@ impl Circumstances {
         let until: jiff::Timestamp = self.header("x-amz-object-lock-retain-until-date")?.parse().ok()?;
         Some((until.as_millisecond() - self.now.0).div_euclid(DAY_MS))
     }
+}
+
+fn pairs(text: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+}
+
+/// The tags of a header.
+fn tags(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers.get("x-amz-tagging").map(|tags| pairs(tags.as_bytes())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub(crate) use public::{public_access_block_delete, public_access_block_get, pub
 
 use crate::caller::Caller;
 use crate::error::{self, Result};
+use crate::form::Form;
 use crate::front::Peer;
 use crate::service::S3;
 use http::HeaderValue;
@@ -34,9 +35,12 @@ const BUCKET_REGION: &str = "x-amz-bucket-region";
 #[async_trait::async_trait]
 impl S3Access for S3 {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let caller = match cx.credentials() {
-            None => Caller::Anonymous,
-            Some(credentials) => {
+        let form = cx.extensions_mut().get::<Arc<Form>>().cloned();
+        let caller = match (cx.credentials(), form) {
+            // Its signature was judged, and taken away.
+            (None, Some(form)) => form.caller.clone(),
+            (None, None) => Caller::Anonymous,
+            (Some(credentials), _) => {
                 let snapshot = self.store.snapshot();
                 let key = snapshot.access_key(&credentials.access_key).ok_or_else(error::denied)?;
                 Caller::Account(key.account.clone())
@@ -124,6 +128,14 @@ impl S3 {
         self.allow(caller, &Ask { action: action::BYPASS_GOVERNANCE, ..ask }).await
     }
 
+    /// Whether the caller may put an object that a form describes.
+    pub(crate) async fn allow_form(&self, caller: &Caller, bucket: &Bucket, key: &str, around: &Circumstances) -> Result<()> {
+        for action in [action::PUT_OBJECT].into_iter().chain(action::of_headers("PostObject", &around.headers)) {
+            self.allow(caller, &Ask { action, bucket, key: Some(key), version: None, making: true, around }).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the caller may read what a copy is made of.
     async fn authorize_source(&self, caller: &Caller, operation: &str, around: &Circumstances) -> Result<()> {
         let malformed = || s3_error!(InvalidArgument, "Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
@@ -182,7 +194,8 @@ fn with_region(mut error: S3Error, bucket: &Bucket) -> S3Error {
     error
 }
 
-fn expected_owner(owner: &AccountId, expected: Option<&str>) -> Result<()> {
+/// Whether the owner is whom the caller expects.
+pub(crate) fn expected_owner(owner: &AccountId, expected: Option<&str>) -> Result<()> {
     let Some(expected) = expected else { return Ok(()) };
     let Ok(expected) = expected.parse::<AccountId>() else {
         let text = "The value of the expected bucket owner parameter must be an AWS account ID";

@@ -1,0 +1,141 @@
+//! Whose a form is: the signature of its policy, and whether the policy lets it be ("Authenticating requests in browser-based uploads
+//! using POST"). `s3s` compares a form's date with the clock as if it were a request's; a form may be as old as its policy lets it.
+
+use super::Form;
+use crate::error::Result;
+use crate::service::S3;
+use crate::time;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use model::scope::AccountId;
+use s3s::post_policy::{PostPolicy, PostPolicyCondition};
+use s3s::{S3Error, s3_error};
+use sha2::Sha256;
+
+/// The only way to sign.
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+impl Form {
+    /// Whose it is: nobody's without a policy.
+    ///
+    /// # Errors
+    /// `InvalidRequest` for a signature of the older way, `InvalidArgument` for what is missing, `InvalidAccessKeyId`,
+    /// `SignatureDoesNotMatch`, `AccessDenied` for what the policy doesn't let be, `InvalidPolicyDocument`.
+    pub(super) fn account(&self, s3: &S3, bucket: &str) -> Result<Option<AccountId>> {
+        let signature = self.field("x-amz-signature");
+        if signature.is_none() && (self.field("signature").is_some() || self.field("awsaccesskeyid").is_some()) {
+            let text = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.";
+            return Err(s3_error!(InvalidRequest, "{text}"));
+        }
+        if self.field("x-amz-security-token").is_some() {
+            return Err(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
+        }
+        let policy = match (self.field("policy"), signature) {
+            (None, None) => return Ok(None),
+            (Some(policy), _) => policy,
+            (None, Some(_)) => return Err(missing("Policy")),
+        };
+        let signature = signature.ok_or_else(|| missing("X-Amz-Signature"))?;
+        let algorithm = self.field("x-amz-algorithm").ok_or_else(|| missing("X-Amz-Algorithm"))?;
+        let credential = self.field("x-amz-credential").ok_or_else(|| missing("X-Amz-Credential"))?;
+        let date = self.field("x-amz-date").ok_or_else(|| missing("X-Amz-Date"))?;
+        if algorithm != ALGORITHM {
+            return Err(s3_error!(InvalidArgument, "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
+        }
+        let scope: Vec<&str> = credential.split('/').collect();
+        let [id, day, region, "s3", "aws4_request"] = scope[..] else {
+            return Err(s3_error!(
+                InvalidArgument,
+                "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\"."
+            ));
+        };
+        if date.get(..8) != Some(day) {
+            return Err(s3_error!(InvalidArgument, "Invalid credential date. This date is not the same as X-Amz-Date."));
+        }
+        let snapshot = s3.store.snapshot();
+        let unknown = || s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records.");
+        let key = snapshot.access_key(id).ok_or_else(unknown)?;
+        verify(&key.secret, &[day, region, "s3", "aws4_request"], policy, signature)?;
+        self.obeys(s3, policy, bucket)?;
+        Ok(Some(key.account.clone()))
+    }
+
+    /// Whether the policy lets the form be. `s3s` goes on to ask whether it names every field, and judges the file's length.
+    fn obeys(&self, s3: &S3, policy: &str, bucket: &str) -> Result<()> {
+        let invalid = |_| s3_error!(InvalidPolicyDocument, "Invalid Policy: Invalid JSON.");
+        let policy = PostPolicy::from_base64(policy).map_err(invalid)?;
+        if s3.now() >= time::read(&policy.expiration) {
+            return Err(s3_error!(AccessDenied, "Invalid according to Policy: Policy expired."));
+        }
+        let value = |field: &str| if field == "bucket" { bucket } else { self.field(field).unwrap_or_default() };
+        for condition in &policy.conditions {
+            let (holds, operator, field, expected) = match condition {
+                PostPolicyCondition::Eq { field, value: expected } => (value(field) == expected, "eq", field, expected),
+                PostPolicyCondition::StartsWith { field, prefix } => {
+                    (value(field).starts_with(prefix.as_str()), "starts-with", field, prefix)
+                }
+                PostPolicyCondition::ContentLengthRange { .. } => continue,
+            };
+            if !holds {
+                let text = format!("Invalid according to Policy: Policy Condition failed: [\"{operator}\", \"${field}\", \"{expected}\"]");
+                return Err(s3_error!(AccessDenied, "{text}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The region that it is signed for.
+    pub(super) fn region(&self) -> Option<&str> {
+        self.field("x-amz-credential")?.split('/').nth(2)
+    }
+}
+
+fn missing(field: &str) -> S3Error {
+    s3_error!(
+        InvalidArgument,
+        "Bucket POST must contain a field named '{field}'.  If it is specified, please check the order of the fields."
+    )
+}
+
+/// Checks the signature of a policy: HMAC-SHA256 with a key derived from the secret and the scope ("Calculating a signature").
+fn verify(secret: &str, scope: &[&str], policy: &str, signature: &str) -> Result<()> {
+    let wrong = || {
+        let text = "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
+        s3_error!(SignatureDoesNotMatch, "{text}")
+    };
+    let mut key = format!("AWS4{secret}").into_bytes();
+    for part in scope {
+        key = mac(&key, part)?.finalize().into_bytes().to_vec();
+    }
+    let signature = bytes_of_hex(signature).ok_or_else(wrong)?;
+    mac(&key, policy)?.verify_slice(&signature).map_err(|_| wrong())
+}
+
+fn mac(key: &[u8], text: &str) -> Result<Hmac<Sha256>> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|e| crate::error::internal(&e.into()))?;
+    mac.update(text.as_bytes());
+    Ok(mac)
+}
+
+fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The example of "Browser-based upload using HTTP POST (using AWS Signature Version 4)".
+    #[test]
+    fn signature_of_the_manual() {
+        let policy = "eyAiZXhwaXJhdGlvbiI6ICIyMDE1LTEyLTMwVDEyOjAwOjAwLjAwMFoiLA0KICAiY29uZGl0aW9ucyI6IFsNCiAgICB7ImJ1Y2tldCI6ICJzaWd2NGV4YW1wbGVidWNrZXQifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRrZXkiLCAidXNlci91c2VyMS8iXSwNCiAgICB7ImFjbCI6ICJwdWJsaWMtcmVhZCJ9LA0KICAgIHsic3VjY2Vzc19hY3Rpb25fcmVkaXJlY3QiOiAiaHR0cDovL3NpZ3Y0ZXhhbXBsZWJ1Y2tldC5zMy5hbWF6b25hd3MuY29tL3N1Y2Nlc3NmdWxfdXBsb2FkLmh0bWwifSwNCiAgICBbInN0YXJ0cy13aXRoIiwgIiRDb250ZW50LVR5cGUiLCAiaW1hZ2UvIl0sDQogICAgeyJ4LWFtei1tZXRhLXV1aWQiOiAiMTQzNjUxMjM2NTEyNzQifSwNCiAgICB7IngtYW16LXNlcnZlci1zaWRlLWVuY3J5cHRpb24iOiAiQUVTMjU2In0sDQogICAgWyJzdGFydHMtd2l0aCIsICIkeC1hbXotbWV0YS10YWciLCAiIl0sDQoNCiAgICB7IngtYW16LWNyZWRlbnRpYWwiOiAiQUtJQUlPU0ZPRE5ON0VYQU1QTEUvMjAxNTEyMjkvdXMtZWFzdC0xL3MzL2F3czRfcmVxdWVzdCJ9LA0KICAgIHsieC1hbXotYWxnb3JpdGhtIjogIkFXUzQtSE1BQy1TSEEyNTYifSwNCiAgICB7IngtYW16LWRhdGUiOiAiMjAxNTEyMjlUMDAwMDAwWiIgfQ0KICBdDQp9";
+        let scope = ["20151229", "us-east-1", "s3", "aws4_request"];
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let signature = "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e";
+        assert!(verify(secret, &scope, policy, signature).is_ok());
+        for wrong in ["", "8a", "zz", &signature.replace('8', "9")] {
+            assert_eq!(verify(secret, &scope, policy, wrong).unwrap_err().code().as_str(), "SignatureDoesNotMatch", "{wrong}");
+        }
+    }
+}
