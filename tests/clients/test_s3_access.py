@@ -275,7 +275,11 @@ def test_a_copy_takes_the_right_to_read(main, other, bucket):
     other.create_bucket(Bucket=theirs)
     main.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="a=1")
     assert refused(other.copy_object, Bucket=theirs, Key="k", CopySource=f"{bucket}/k") == "AccessDenied"
+    upload = other.create_multipart_upload(Bucket=theirs, Key="k")["UploadId"]
+    part = dict(Bucket=theirs, Key="k", UploadId=upload, PartNumber=1, CopySource=f"{bucket}/k")
+    assert refused(other.upload_part_copy, **part) == "AccessDenied"
     main.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, "s3:GetObject"))
+    other.upload_part_copy(**part)
     # Its tags are another right.
     assert refused(other.copy_object, Bucket=theirs, Key="k", CopySource=f"{bucket}/k") == "AccessDenied"
     other.copy_object(Bucket=theirs, Key="k", CopySource=f"{bucket}/k", TaggingDirective="REPLACE")
