@@ -81,6 +81,13 @@ fn is_v2(head: &Parts) -> bool {
     header || (query(head, "AWSAccessKeyId").is_some() && query(head, "Signature").is_some())
 }
 
+/// Whether the client waits for `100 Continue` before it sends its body. Answered without it, for a body that is empty or refused unread,
+/// botocore takes the answer's status for that of the connection's next request too: such an answer ends the connection.
+fn waits_to_send(head: &Parts) -> bool {
+    let expects = head.headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    expects && head.version < http::Version::HTTP_2
+}
+
 impl Front {
     /// A front before an engine; the store has the accounts and their keys.
     pub fn new(objects: Objects, store: Store, clock: Arc<dyn Clock>, mut rng: impl CryptoRng, settings: Settings) -> Self {
@@ -142,6 +149,7 @@ impl Front {
         let resource = head.uri.path().to_owned();
         let method = head.method.clone();
         head.extensions.insert(Peer(peer));
+        let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
         let bucket = self.bucket(&head);
         let origin = head.headers.get(header::ORIGIN).and_then(|o| o.to_str().ok()).map(str::to_owned);
         let mut answer = match self.refusal(&head) {
@@ -163,6 +171,9 @@ impl Front {
             cors::headers_add(&self.s3, method.as_str(), &origin, bucket.as_deref(), answer.headers_mut());
         }
         named(&mut answer, &id, &resource, &method);
+        if waits && (empty || !answer.status().is_success()) {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         answer
     }
 

@@ -1,0 +1,330 @@
+"""Objects of S3 as boto3 and bare requests see them: bodies, checksums, conditions, copies, encryption, locks. The cloud is simulated."""
+
+import base64
+import datetime
+import hashlib
+import http.client
+import pathlib
+import random
+import urllib.parse
+import uuid
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.credentials
+import botocore.exceptions
+import pytest
+from botocore.config import Config
+
+MIB = 1 << 20
+LATER = datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def noise(size, seed=1):
+    return random.Random(seed).randbytes(size)
+
+
+def refused(call, **words):
+    with pytest.raises(botocore.exceptions.ClientError) as error:
+        call(**words)
+    answer = error.value.response
+    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
+
+
+@pytest.fixture(scope="module")
+def s3(cloud):
+    return cloud.client("s3", config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}))
+
+
+@pytest.fixture
+def bucket(s3):
+    name = f"objects-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(scope="module")
+def bare(cloud):
+    """A signed request that no client library makes: (status, headers, body)."""
+    env = cloud.environment()
+    keys = botocore.credentials.Credentials(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"])
+
+    def send(method, path, body=b"", says=None, **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = botocore.awsrequest.AWSRequest(method=method, url=f"http://{cloud.listen}{path}", headers=headers, data=body)
+        signer = botocore.auth.S3SigV4Auth(keys, "s3", env["AWS_DEFAULT_REGION"])
+        signer.payload = lambda _: says or hashlib.sha256(body).hexdigest()
+        signer.add_auth(request)
+        connection = http.client.HTTPConnection(cloud.listen, timeout=30)
+        try:
+            connection.request(method, path, body, dict(request.headers.items()))
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    return send
+
+
+def code(answer):
+    status, _, body = answer
+    return status, body.split(b"<Code>")[1].split(b"</Code>")[0].decode()
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 16 * 1024, 16 * 1024 + 1, 5 * MIB + 3])
+@pytest.mark.parametrize("sealed", ["plain", "engine", "customer"])
+def test_a_body_comes_back_whole_and_in_ranges(s3, bucket, size, sealed):
+    body = noise(size)
+    key = dict(SSECustomerAlgorithm="AES256", SSECustomerKey=noise(32, 7)) if sealed == "customer" else {}
+    how = dict(ServerSideEncryption="AES256") if sealed == "engine" else key
+    s3.put_object(Bucket=bucket, Key="k", Body=body, **how)
+    got = s3.get_object(Bucket=bucket, Key="k", **key)
+    assert got["Body"].read() == body
+    assert got["ETag"].strip('"') == hashlib.md5(body).hexdigest()
+    assert got.get("ServerSideEncryption") == ("AES256" if sealed == "engine" else None), "only what is sealed is said to be"
+    if not size:
+        assert refused(s3.get_object, Bucket=bucket, Key="k", Range="bytes=0-0", **key) == (416, "InvalidRange")
+        return
+    rng = random.Random(size)
+    for _ in range(5):
+        first = rng.randrange(size)
+        last = rng.randrange(first, size)
+        part = s3.get_object(Bucket=bucket, Key="k", Range=f"bytes={first}-{last}", **key)
+        assert part["Body"].read() == body[first:last + 1]
+        assert part["ContentRange"] == f"bytes {first}-{last}/{size}"
+    assert s3.get_object(Bucket=bucket, Key="k", Range="bytes=-7", **key)["Body"].read() == body[-7:]
+    assert refused(s3.get_object, Bucket=bucket, Key="k", Range=f"bytes={size}-", **key) == (416, "InvalidRange")
+
+
+def test_nothing_of_a_sealed_body_lies_on_the_disk(cloud, s3, bucket):
+    words = b"a sentence that is nowhere else: " + uuid.uuid4().hex.encode()
+    body = words * (2 * MIB // len(words))
+    found = lambda: [p for p in pathlib.Path(cloud.data_dir).rglob("*") if p.is_file() and words in p.read_bytes()]
+    s3.put_object(Bucket=bucket, Key="large", Body=body, ServerSideEncryption="AES256")
+    s3.put_object(Bucket=bucket, Key="small", Body=words, ServerSideEncryption="aws:kms")
+    s3.put_object(Bucket=bucket, Key="own", Body=body, SSECustomerAlgorithm="AES256", SSECustomerKey=noise(32))
+    assert found() == []
+    s3.put_object(Bucket=bucket, Key="plain", Body=body)
+    assert found() != [], "the search finds what isn't sealed"
+
+
+def test_keys_and_what_is_kept_with_an_object(s3, bucket):
+    for key in ["a/../../b", "..", "ü/日本 +&?=#%25", "\x01\x7f", "k" * 1024, "//x//"]:
+        s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
+        assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == key.encode()
+    assert refused(s3.put_object, Bucket=bucket, Key="k" * 1025, Body=b"") == (400, "KeyTooLongError")
+    said = dict(ContentType="text/x", CacheControl="no-store", ContentDisposition="attachment", ContentEncoding="br",
+                ContentLanguage="de", Metadata={"a": "1", "b": "x y"}, StorageClass="STANDARD_IA", WebsiteRedirectLocation="/there")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"", **said)
+    found = s3.head_object(Bucket=bucket, Key="k")
+    assert {name: found[name] for name in said} == said
+    shown = s3.get_object(Bucket=bucket, Key="k", ResponseContentType="text/y", ResponseCacheControl="private")
+    assert (shown["ContentType"], shown["CacheControl"], shown["ContentLanguage"]) == ("text/y", "private", "de")
+    assert s3.put_object(Bucket=bucket, Key="k", Body=b"")["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert s3.head_object(Bucket=bucket, Key="k")["ContentType"] == "binary/octet-stream", "nothing of the old is left"
+    put = lambda **words: refused(s3.put_object, Bucket=bucket, Key="bad", Body=b"", **words)
+    assert put(Metadata={"a": "x" * 2048}) == (400, "MetadataTooLarge")
+    assert put(StorageClass="TAPE") == (400, "InvalidStorageClass")
+    assert put(WebsiteRedirectLocation="there") == (400, "InvalidRedirectLocation")
+    assert refused(s3.head_object, Bucket=bucket, Key="bad") == (404, "404"), "what is refused leaves nothing"
+
+
+def test_checksums_are_compared(s3, bare, bucket):
+    b64 = lambda data: base64.b64encode(data).decode()
+    body = b"123456789"
+    for name, value in [("crc32", "y/Q5Jg=="), ("crc32c", "4waSgw=="), ("crc64nvme", "rosUhgp5mIg="), ("sha1", b64(hashlib.sha1(body).digest())),
+                        ("sha256", b64(hashlib.sha256(body).digest())), ("sha512", b64(hashlib.sha512(body).digest())),
+                        ("md5", b64(hashlib.md5(body).digest())), ("xxhash64", b64(bytes.fromhex("8cb841db40e6ae83")))]:
+        header = {f"x_amz_checksum_{name}": value}
+        status, headers, _ = bare("PUT", f"/{bucket}/k", body, **header)
+        assert (status, headers[f"x-amz-checksum-{name}"], headers["x-amz-checksum-type"]) == (200, value, "FULL_OBJECT"), name
+        _, headers, _ = bare("HEAD", f"/{bucket}/k", x_amz_checksum_mode="ENABLED")
+        assert headers[f"x-amz-checksum-{name}"] == value
+        assert code(bare("PUT", f"/{bucket}/bad", b"12345678", **header)) == (400, "BadDigest"), name
+    assert code(bare("PUT", f"/{bucket}/bad", body, Content_MD5=b64(hashlib.md5(b"").digest()))) == (400, "BadDigest")
+    assert code(bare("PUT", f"/{bucket}/bad", body, Content_MD5="YWJj")) == (400, "InvalidDigest")
+    assert code(bare("PUT", f"/{bucket}/bad", body, x_amz_checksum_crc32="AAAA")) == (400, "InvalidRequest")
+    assert code(bare("PUT", f"/{bucket}/bad", body, says="0" * 64)) == (400, "XAmzContentSHA256Mismatch")
+    status, headers, _ = bare("PUT", f"/{bucket}/k", body)
+    assert (status, headers["x-amz-checksum-crc64nvme"]) == (200, "rosUhgp5mIg="), "S3's own, if the client has none"
+    assert refused(s3.head_object, Bucket=bucket, Key="bad") == (404, "404")
+    document = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    assert code(bare("POST", f"/{bucket}?delete", document, Content_MD5=b64(hashlib.md5(b"").digest()))) == (400, "BadDigest")
+    assert code(bare("POST", f"/{bucket}?delete", document)) == (400, "InvalidRequest")
+    assert s3.head_object(Bucket=bucket, Key="k")
+
+
+def test_conditions(s3, bucket):
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"1", IfNoneMatch="*")["ETag"]
+    assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"2", IfNoneMatch="*") == (412, "PreconditionFailed")
+    assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"2", IfMatch='"no"') == (412, "PreconditionFailed")
+    assert refused(s3.put_object, Bucket=bucket, Key="none", Body=b"2", IfMatch='"no"') == (404, "NoSuchKey")
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1", IfMatch=etag)
+    at = s3.head_object(Bucket=bucket, Key="k")["LastModified"]
+    before, after = at - datetime.timedelta(days=1), at + datetime.timedelta(days=1)
+    get = lambda **words: s3.get_object(Bucket=bucket, Key="k", **words)["Body"].read()
+    assert get(IfMatch=etag, IfUnmodifiedSince=before) == b"1", "the ETag wins"
+    assert get(IfNoneMatch='"no"', IfModifiedSince=after) == b"1", "the ETag wins"
+    assert refused(get, IfNoneMatch=etag, IfModifiedSince=before) == (304, "304")
+    assert refused(get, IfModifiedSince=at) == (304, "304")
+    assert refused(get, IfMatch='"no"') == (412, "PreconditionFailed")
+    assert refused(get, IfUnmodifiedSince=before) == (412, "PreconditionFailed")
+    assert refused(s3.delete_object, Bucket=bucket, Key="k", IfMatch='"no"') == (412, "PreconditionFailed")
+    assert s3.delete_object(Bucket=bucket, Key="k", IfMatch=etag)["ResponseMetadata"]["HTTPStatusCode"] == 204
+
+
+def test_copies(s3, bucket):
+    body = noise(5 * MIB)
+    key = dict(SSECustomerAlgorithm="AES256", SSECustomerKey=noise(32))
+    from_key = {f"CopySource{name}": value for name, value in key.items()}
+    made = s3.put_object(Bucket=bucket, Key="von ü", Body=body, Metadata={"a": "b"}, ContentType="x/y", Tagging="t=1", **key)
+    source = {"Bucket": bucket, "Key": "von ü"}
+    copy = lambda to, **words: s3.copy_object(Bucket=bucket, Key=to, **{"CopySource": source, **words})
+    assert refused(copy, to="to") == (400, "InvalidRequest"), "without its key"
+    assert copy("to", **from_key)["CopyObjectResult"]["ETag"] == made["ETag"]
+    got = s3.get_object(Bucket=bucket, Key="to")
+    assert (got["Body"].read() == body, got["Metadata"], got["ContentType"], got["TagCount"]) == (True, {"a": "b"}, "x/y", 1)
+    plain = {"Bucket": bucket, "Key": "to"}
+    assert refused(copy, to="to", CopySource=plain) == (400, "InvalidRequest"), "to itself, and nothing changes"
+    copy("to", CopySource=plain, MetadataDirective="REPLACE", Metadata={"c": "d"}, TaggingDirective="REPLACE", Tagging="")
+    got = s3.head_object(Bucket=bucket, Key="to")
+    assert (got["Metadata"], got["ContentType"], "TagCount" in got) == ({"c": "d"}, "binary/octet-stream", False)
+    for condition in [dict(CopySourceIfMatch='"no"'), dict(CopySourceIfNoneMatch=made["ETag"]), dict(CopySourceIfModifiedSince=LATER),
+                      dict(CopySourceIfUnmodifiedSince=datetime.datetime(2000, 1, 1))]:
+        assert refused(copy, to="2", CopySource=plain, **condition) == (412, "PreconditionFailed"), condition
+    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "none"}) == (404, "NoSuchKey")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = s3.put_object(Bucket=bucket, Key="v", Body=b"1")["VersionId"]
+    second = s3.put_object(Bucket=bucket, Key="v", Body=b"2")["VersionId"]
+    back = copy("v", CopySource={"Bucket": bucket, "Key": "v", "VersionId": first})
+    assert back["CopySourceVersionId"] == first and back["VersionId"] not in (first, second)
+    assert s3.get_object(Bucket=bucket, Key="v")["Body"].read() == b"1", "an old version is current again"
+    marker = s3.delete_object(Bucket=bucket, Key="v")["VersionId"]
+    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "v"}) == (404, "NoSuchKey")
+    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "v", "VersionId": marker}) == (400, "InvalidRequest")
+
+
+def test_many_are_deleted_and_each_is_answered(s3, bucket):
+    for n in range(5):
+        s3.put_object(Bucket=bucket, Key=f"k{n}", Body=b"")
+    done = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k0"}, {"Key": "none"}, {"Key": "k1", "VersionId": "what"}]})
+    assert [d["Key"] for d in done["Deleted"]] == ["k0", "none"]
+    assert [(e["Key"], e["Code"]) for e in done["Errors"]] == [("k1", "InvalidArgument")]
+    assert "Deleted" not in s3.delete_objects(Bucket=bucket, Delete={"Quiet": True, "Objects": [{"Key": "k2"}]})
+    many = {"Objects": [{"Key": str(n)} for n in range(1001)]}
+    assert refused(s3.delete_objects, Bucket=bucket, Delete=many) == (400, "MalformedXML")
+    assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["k1", "k3", "k4"]
+
+
+def test_attributes(s3, bucket):
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", ChecksumAlgorithm="SHA256")["UploadId"]
+    parts = []
+    for number, size in [(1, 5 * MIB), (4, 5 * MIB), (9, 7)]:
+        words = dict(Bucket=bucket, Key="parts", UploadId=upload, PartNumber=number, Body=noise(size, number), ChecksumAlgorithm="SHA256")
+        part = s3.upload_part(**words)
+        parts.append(dict(PartNumber=number, ETag=part["ETag"], ChecksumSHA256=part["ChecksumSHA256"]))
+    s3.complete_multipart_upload(Bucket=bucket, Key="parts", UploadId=upload, MultipartUpload={"Parts": parts})
+    ask = lambda **words: s3.get_object_attributes(Bucket=bucket, Key="parts", **words)
+    got = ask(ObjectAttributes=["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"], MaxParts=2, PartNumberMarker=1)
+    assert (got["ObjectSize"], got["StorageClass"], got["Checksum"]["ChecksumType"]) == (10 * MIB + 7, "STANDARD", "COMPOSITE")
+    assert got["ETag"].endswith("-3") and '"' not in got["ETag"]
+    shown = [(p["PartNumber"], p["Size"], p["ChecksumSHA256"]) for p in got["ObjectParts"]["Parts"]]
+    assert [(size, sum256) for _, size, sum256 in shown] == [(5 * MIB, parts[1]["ChecksumSHA256"]), (7, parts[2]["ChecksumSHA256"])]
+    assert (got["ObjectParts"]["TotalPartsCount"], got["ObjectParts"]["IsTruncated"]) == (3, False)
+    assert set(ask(ObjectAttributes=["ObjectSize"])) - {"ResponseMetadata", "LastModified"} == {"ObjectSize"}
+    second = s3.get_object(Bucket=bucket, Key="parts", PartNumber=2)
+    assert second["Body"].read() == noise(5 * MIB, 4)
+    assert (second["PartsCount"], second["ContentRange"]) == (3, f"bytes {5 * MIB}-{10 * MIB - 1}/{10 * MIB + 7}")
+    assert refused(s3.get_object, Bucket=bucket, Key="parts", PartNumber=4) == (416, "InvalidPartNumber")
+
+
+def test_tags(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"", Tagging=urllib.parse.urlencode({"a": "1 2", "ü": ""}))
+    tags = lambda: {t["Key"]: t["Value"] for t in s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"]}
+    put = lambda *pairs: s3.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": [dict(Key=k, Value=v) for k, v in pairs]})
+    assert tags() == {"a": "1 2", "ü": ""}
+    put(("b", "3"))
+    assert tags() == {"b": "3"}
+    for wrong, answer in [([("a", "1"), ("a", "2")], "InvalidTag"), ([("k" * 129, "")], "InvalidTag"), ([("k", "v" * 257)], "InvalidTag"),
+                          ([("aws:x", "")], "InvalidTag"), ([(f"k{n}", "") for n in range(11)], "BadRequest")]:
+        with pytest.raises(botocore.exceptions.ClientError) as error:
+            put(*wrong)
+        assert error.value.response["Error"]["Code"] == answer
+    assert tags() == {"b": "3"}
+    s3.delete_object_tagging(Bucket=bucket, Key="k")
+    assert tags() == {}
+
+
+def test_encryption_is_asked_for_rightly(s3, bucket):
+    put = lambda **words: refused(s3.put_object, Bucket=bucket, Key="k", Body=b"", **words)
+    key = dict(SSECustomerAlgorithm="AES256", SSECustomerKey=noise(32))
+    assert put(ServerSideEncryption="AES257") == (400, "InvalidArgument")
+    assert put(ServerSideEncryption="AES256", **key) == (400, "InvalidArgument")
+    assert put(ServerSideEncryption="aws:kms", SSEKMSKeyId="nobodys") == (400, "KMS.NotFoundException")
+    assert put(ServerSideEncryption="aws:kms:dsse") == (501, "NotImplemented")
+    assert put(**{**key, "SSECustomerAlgorithm": "DES"}) == (400, "InvalidEncryptionAlgorithmError")
+    encoded = dict(SSECustomerKey=base64.b64encode(noise(32)).decode(), SSECustomerKeyMD5=base64.b64encode(bytes(16)).decode())
+    assert put(SSECustomerAlgorithm="AES256", **encoded) == (400, "InvalidArgument"), "the MD5 of another key"
+    s3.put_object(Bucket=bucket, Key="own", Body=b"x", **key)
+    assert refused(s3.get_object, Bucket=bucket, Key="own") == (400, "InvalidRequest")
+    assert refused(s3.get_object, Bucket=bucket, Key="own", **{**key, "SSECustomerKey": noise(32, 2)}) == (403, "AccessDenied")
+    s3.put_object(Bucket=bucket, Key="plain", Body=b"x")
+    assert refused(s3.get_object, Bucket=bucket, Key="plain", **key) == (400, "InvalidRequest")
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    made = s3.put_object(Bucket=bucket, Key="default", Body=b"x")
+    assert made["ServerSideEncryption"] == "aws:kms" and made["SSEKMSKeyId"].startswith("arn:aws:kms:")
+    named = s3.put_object(Bucket=bucket, Key="named", Body=b"x", ServerSideEncryption="aws:kms", SSEKMSKeyId=made["SSEKMSKeyId"])
+    assert named["SSEKMSKeyId"] == made["SSEKMSKeyId"]
+
+
+def test_locks(s3):
+    bucket = f"locks-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    made = lambda key, **words: s3.put_object(Bucket=bucket, Key=key, Body=b"", **words)["VersionId"]
+    gone = lambda key, version, **words: s3.delete_object(Bucket=bucket, Key=key, VersionId=version, **words)
+    kept = dict(ObjectLockRetainUntilDate=LATER)
+    governed, held = made("g", ObjectLockMode="GOVERNANCE", **kept), made("h", ObjectLockLegalHoldStatus="ON")
+    assert refused(gone, key="g", version=governed) == (403, "AccessDenied")
+    assert refused(gone, key="h", version=held, BypassGovernanceRetention=True) == (403, "AccessDenied")
+    shown = s3.head_object(Bucket=bucket, Key="g")
+    assert (shown["ObjectLockMode"], shown["ObjectLockRetainUntilDate"]) == ("GOVERNANCE", LATER)
+    retain = lambda mode, until, **words: s3.put_object_retention(
+        Bucket=bucket, Key="g", Retention=dict(Mode=mode, RetainUntilDate=until), **words)
+    sooner = LATER - datetime.timedelta(days=1)
+    assert refused(retain, mode="GOVERNANCE", until=sooner) == (403, "AccessDenied")
+    retain("GOVERNANCE", sooner, BypassGovernanceRetention=True)
+    assert refused(retain, mode="GOVERNANCE", until=datetime.datetime(2020, 1, 1)) == (400, "InvalidArgument")
+    gone("g", governed, BypassGovernanceRetention=True)
+    s3.put_object_legal_hold(Bucket=bucket, Key="h", LegalHold={"Status": "OFF"})
+    gone("h", held)
+    rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
+    s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule})
+    strict = made("c")
+    assert s3.get_object_retention(Bucket=bucket, Key="c")["Retention"]["Mode"] == "COMPLIANCE"
+    assert refused(gone, key="c", version=strict, BypassGovernanceRetention=True) == (403, "AccessDenied")
+    assert s3.delete_object(Bucket=bucket, Key="c")["DeleteMarker"], "a marker hides it, and deletes nothing"
+    assert refused(made, key="x", ObjectLockMode="GOVERNANCE") == (400, "InvalidArgument")
+    assert refused(made, key="x", ObjectLockMode="SOFT", **kept) == (400, "InvalidArgument")
+
+
+def test_lengths_are_what_they_are_said_to_be(cloud, s3, bucket):
+    presigner = cloud.client("s3", config=Config(signature_version="s3v4", s3={"addressing_style": "path"}))
+    url = urllib.parse.urlsplit(presigner.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "k"}))
+
+    def put(head, body=b""):
+        connection = http.client.HTTPConnection(cloud.listen, timeout=30)
+        try:
+            connection.putrequest("PUT", f"{url.path}?{url.query}", skip_host=True, skip_accept_encoding=True)
+            for name, value in {"Host": url.netloc, **head}.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            return answer.status, {}, answer.read()
+        finally:
+            connection.close()
+
+    assert code(put({"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n0\r\n\r\n")) == (411, "MissingContentLength")
+    assert code(put({"Content-Length": str((5 << 30) + 1)})) == (400, "EntityTooLarge")
+    assert refused(s3.head_object, Bucket=bucket, Key="k") == (404, "404")
+    assert put({"Content-Length": "5"}, b"hello")[0] == 200
