@@ -1,6 +1,9 @@
 """Buckets' settings, and what S3 does by itself because of them, as boto3 sees it. A day of a lifecycle rule is a second here."""
 
+import http.server
+import json
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,14 +16,47 @@ from cloud import Cloud, wait_for
 
 PORT = 45740
 DAY = 1
+QUEUE = "arn:aws:sqs:us-east-1:000000000000:heard"
+TOPIC = "arn:aws:sns:us-east-1:000000000000:deaf"
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    """Where notifications go. It fails once when it is told to, and keeps what it heard."""
+
+    heard = []
+    fail_next = False
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if Hook.fail_next:
+            Hook.fail_next = False
+            self.send_response(503)
+        else:
+            Hook.heard.append((self.headers["x-pileus-destination"], body))
+            self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *words):
+        pass
 
 
 @pytest.fixture(scope="module")
-def settings_cloud():
+def hook():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/events"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def settings_cloud(hook):
     with tempfile.TemporaryDirectory(prefix="plc-") as directory:
         config = f"{directory}/pileus.toml"
         with open(config, "w") as file:
             file.write(f"[s3]\nlifecycle_debug_day_seconds = {DAY}\n")
+            # Port 9 hears nobody.
+            file.write(f'webhooks = {{ "{QUEUE}" = "{hook}", "{TOPIC}" = "http://127.0.0.1:9" }}\n')
         cloud = Cloud(f"{directory}/data", listen=f"127.0.0.1:{PORT}", simulate=True, config=config).start()
         try:
             yield cloud
@@ -35,7 +71,7 @@ def s3(settings_cloud):
 
 @pytest.fixture
 def bucket(s3, request):
-    name = "s-" + request.node.name.replace("_", "-").replace("[", "-").replace("]", "").lower()[:55]
+    name = "s-" + request.node.name.replace("_", "-").replace("[", "-").replace("]", "").lower()[:55].rstrip("-")
     s3.create_bucket(Bucket=name)
     return name
 
@@ -123,3 +159,97 @@ def test_lifecycle_rules_are_judged(s3, bucket):
     assert kept["TransitionDefaultMinimumObjectSize"] == "all_storage_classes_128K"
     s3.delete_bucket_lifecycle(Bucket=bucket)
     assert refused(s3.get_bucket_lifecycle_configuration, Bucket=bucket)[1] == 404
+
+
+# ---- notifications
+
+
+def events(bucket):
+    """Names, keys and whole records of what was heard of a bucket."""
+    records = [r for _, body in list(Hook.heard) for r in body.get("Records", []) if r["s3"]["bucket"]["name"] == bucket]
+    return [(r["eventName"], r["s3"]["object"]["key"]) for r in records], records
+
+
+def notify(s3, bucket, *queues, **more):
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={
+        "QueueConfigurations": [dict({"QueueArn": QUEUE}, **queue) for queue in queues]}, **more)
+
+
+def test_events_are_told(s3, bucket):
+    assert "QueueConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
+    only = {"Key": {"FilterRules": [{"Name": "Prefix", "Value": "in/"}, {"Name": "suffix", "Value": ".jpg"}]}}
+    notify(s3, bucket, {"Id": "made", "Events": ["s3:ObjectCreated:*"], "Filter": only},
+           {"Id": "gone", "Events": ["s3:ObjectRemoved:*", "s3:ObjectTagging:Put", "s3:LifecycleExpiration:*"]})
+    wait_for("the destination is tried", 5, lambda: any(b.get("Event") == "s3:TestEvent" and b["Bucket"] == bucket for _, b in list(Hook.heard)))
+    assert [q["Id"] for q in s3.get_bucket_notification_configuration(Bucket=bucket)["QueueConfigurations"]] == ["made", "gone"]
+    put = s3.put_object(Bucket=bucket, Key="in/red flower.jpg", Body=b"12345")
+    s3.put_object(Bucket=bucket, Key="in/a.png", Body=b"x")
+    s3.put_object(Bucket=bucket, Key="out/a.jpg", Body=b"x")
+    s3.copy_object(Bucket=bucket, Key="in/b.jpg", CopySource={"Bucket": bucket, "Key": "in/a.png"})
+    s3.put_object_tagging(Bucket=bucket, Key="in/b.jpg", Tagging={"TagSet": []})
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="in/c.jpg")["UploadId"]
+    part = s3.upload_part(Bucket=bucket, Key="in/c.jpg", UploadId=upload, PartNumber=1, Body=b"part")
+    s3.complete_multipart_upload(Bucket=bucket, Key="in/c.jpg", UploadId=upload,
+                                 MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+    s3.delete_object(Bucket=bucket, Key="in/a.png")
+    s3.delete_objects(Bucket=bucket, Delete={"Quiet": True, "Objects": [{"Key": "in/b.jpg"}, {"Key": "in/c.jpg"}]})
+    rules(s3, bucket, {"Expiration": {"Days": 1}, "Filter": {"Prefix": "out/"}})
+    expected = [("ObjectCreated:Put", "in/red+flower.jpg"), ("ObjectCreated:Copy", "in/b.jpg"), ("ObjectTagging:Put", "in/b.jpg"),
+                ("ObjectCreated:CompleteMultipartUpload", "in/c.jpg"), ("ObjectRemoved:Delete", "in/a.png"),
+                ("ObjectRemoved:Delete", "in/b.jpg"), ("ObjectRemoved:Delete", "in/c.jpg"), ("LifecycleExpiration:Delete", "out/a.jpg")]
+    wait_for("everything is heard", 10, lambda: len(events(bucket)[0]) >= len(expected))
+    assert events(bucket)[0] == expected
+    records = events(bucket)[1]
+    first = records[0]
+    assert first["s3"]["configurationId"] == "made" and first["s3"]["bucket"]["arn"] == f"arn:aws:s3:::{bucket}"
+    assert first["s3"]["object"]["size"] == 5 and first["s3"]["object"]["eTag"] == put["ETag"].strip('"')
+    assert first["responseElements"]["x-amz-request-id"] == put["ResponseMetadata"]["RequestId"]
+    assert first["requestParameters"]["sourceIPAddress"] == "127.0.0.1" and first["eventSource"] == "aws:s3"
+    sequencers = [r["s3"]["object"]["sequencer"] for r in records]
+    assert sequencers == sorted(set(sequencers))
+
+
+def test_versions_are_told(s3, bucket):
+    versioned(s3, bucket)
+    notify(s3, bucket, {"Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]})
+    first = s3.put_object(Bucket=bucket, Key="k", Body=b"1")["VersionId"]
+    marker = s3.delete_object(Bucket=bucket, Key="k")["VersionId"]
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=first)
+    wait_for("everything is heard", 10, lambda: len(events(bucket)[0]) == 3)
+    told = [(r["eventName"], r["s3"]["object"]["versionId"]) for r in events(bucket)[1]]
+    assert told == [("ObjectCreated:Put", first), ("ObjectRemoved:DeleteMarkerCreated", marker), ("ObjectRemoved:Delete", first)]
+
+
+def test_a_destination_that_fails_is_tried_again_and_holds_up_nobody(s3, bucket):
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={
+        "TopicConfigurations": [{"TopicArn": TOPIC, "Events": ["s3:ObjectCreated:*"], "Filter": {"Key": {"FilterRules": [
+            {"Name": "prefix", "Value": "deaf/"}]}}}],
+        "QueueConfigurations": [{"QueueArn": QUEUE, "Events": ["s3:ObjectCreated:*"], "Filter": {"Key": {"FilterRules": [
+            {"Name": "prefix", "Value": "heard/"}]}}}]})
+    s3.put_object(Bucket=bucket, Key="deaf/a", Body=b"x")
+    time.sleep(0.3)
+    Hook.fail_next = True
+    s3.put_object(Bucket=bucket, Key="heard/a", Body=b"x")
+    wait_for("it is heard the second time", 5, lambda: events(bucket)[0] == [("ObjectCreated:Put", "heard/a")])
+    assert not Hook.fail_next
+
+
+def test_notifications_are_judged(s3, bucket):
+    def answer(skip=False, **queue):
+        queue = dict({"QueueArn": QUEUE, "Events": ["s3:ObjectCreated:*"]}, **queue)
+        return refused(s3.put_bucket_notification_configuration, Bucket=bucket, SkipDestinationValidation=skip,
+                       NotificationConfiguration={"QueueConfigurations": [queue]})
+
+    unknown = QUEUE + "-unknown"
+    assert answer(QueueArn=unknown) == ("InvalidArgument", 400)
+    assert answer(QueueArn=TOPIC) == ("InvalidArgument", 400)
+    assert answer(Events=["s3:ObjectCreated:Nothing"]) == ("InvalidArgument", 400)
+    assert answer(Filter={"Key": {"FilterRules": [{"Name": "prefix", "Value": "x" * 1025}]}}) == ("InvalidArgument", 400)
+    notify(s3, bucket, {"Events": ["s3:ObjectCreated:*"], "QueueArn": unknown}, SkipDestinationValidation=True)
+    notify(s3, bucket)
+    assert "QueueConfigurations" not in s3.get_bucket_notification_configuration(Bucket=bucket)
+    assert refused(s3.put_bucket_notification_configuration, Bucket=bucket,
+                   NotificationConfiguration={"EventBridgeConfiguration": {}}) == ("NotImplemented", 501)
+    assert refused(s3.get_bucket_replication, Bucket=bucket) == ("ReplicationConfigurationNotFoundError", 404)
+    assert refused(s3.list_bucket_analytics_configurations, Bucket=bucket) == ("NotImplemented", 501)
+    assert refused(s3.list_bucket_intelligent_tiering_configurations, Bucket=bucket) == ("NotImplemented", 501)

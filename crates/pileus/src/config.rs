@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,6 +109,8 @@ pub(crate) struct S3 {
     pub(crate) scrub_mib_per_second: u32,
     /// For tests: how many seconds a day of a lifecycle rule has; 0: it is a real one.
     pub(crate) lifecycle_debug_day_seconds: u32,
+    /// Where notifications of buckets go: ARNs of topics, queues and functions, and the `http://` addresses that stand for them.
+    pub(crate) webhooks: BTreeMap<String, String>,
 }
 
 impl Default for S3 {
@@ -119,6 +122,7 @@ impl Default for S3 {
             scrub_hours: 168,
             scrub_mib_per_second: 16,
             lifecycle_debug_day_seconds: 0,
+            webhooks: BTreeMap::new(),
         }
     }
 }
@@ -141,6 +145,7 @@ impl S3 {
             ownership,
             block_public_access: self.block_public_access,
             lifecycle_debug_day_seconds: Some(self.lifecycle_debug_day_seconds).filter(|seconds| *seconds > 0),
+            webhooks: self.webhooks.clone(),
         }
     }
 }
@@ -189,6 +194,9 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         anyhow::ensure!(self.s3.scrub_mib_per_second > 0, "s3.scrub_mib_per_second must be more than 0; scrub_hours = 0 turns it off");
+        for (arn, address) in &self.s3.webhooks {
+            s3::webhook_check(arn, address).context("s3.webhooks")?;
+        }
         self.region.parse::<model::scope::Region>().map_err(|_| anyhow::anyhow!("region: {:?} is no region of AWS", self.region))?;
         anyhow::ensure!(self.capacity.vcpu_overcommit >= 1.0, "capacity.vcpu_overcommit: must be at least 1");
         anyhow::ensure!(self.capacity.memory_overcommit > 0.0, "capacity.memory_overcommit: must be above 0");

@@ -5,6 +5,7 @@ use crate::cors;
 use crate::form;
 use crate::host::{Hosts, Named};
 use crate::integrity::Compared;
+use crate::notification::Events;
 use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
@@ -43,6 +44,10 @@ pub(crate) struct Status(pub(crate) StatusCode);
 /// The document of an answer, instead of the one that s3s writes; an extension of the answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Document(pub(crate) String);
+
+/// A request's id; an extension of each.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub(crate) String);
 
 /// S3's front.
 pub struct Front {
@@ -93,7 +98,7 @@ impl Front {
     pub fn new(objects: Objects, store: Store, clock: Arc<dyn Clock>, mut rng: impl CryptoRng, settings: Settings) -> Self {
         let rng = Mutex::new(StdRng::from_rng(&mut rng));
         let hosts = Hosts(settings.domains.clone());
-        let s3 = S3 { objects, store, clock, settings: Arc::new(settings) };
+        let s3 = S3 { objects, store, clock, settings: Arc::new(settings), events: Events::new() };
         let mut config = S3Config::default();
         config.xml_max_body_size = precheck::XML_BYTES_MAX;
         config.post_object_max_file_size = FORM_FILE_BYTES_MAX;
@@ -150,6 +155,7 @@ impl Front {
         let method = head.method.clone();
         head.extensions.insert(Peer(peer));
         let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
+        head.extensions.insert(RequestId(id.clone()));
         let bucket = self.bucket(&head);
         let origin = head.headers.get(header::ORIGIN).and_then(|o| o.to_str().ok()).map(str::to_owned);
         let mut answer = match self.refusal(&head) {

@@ -21,6 +21,7 @@ mod intake;
 mod integrity;
 mod list;
 mod multipart;
+mod notification;
 mod object;
 mod outgoing;
 mod precheck;
@@ -35,5 +36,6 @@ mod upkeep;
 mod website;
 
 pub use front::{Front, Peer};
+pub use notification::{BadWebhook, webhook_check};
 pub use s3s::Body;
 pub use settings::Settings;

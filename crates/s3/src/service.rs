@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::form;
+use crate::notification::Events;
 use crate::object;
 use crate::settings::Settings;
 use crate::{access, bucket, configuration, list, multipart};
@@ -19,6 +20,7 @@ pub(crate) struct S3 {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) events: Events,
 }
 
 impl S3 {
@@ -38,7 +40,12 @@ macro_rules! operations {
         #[async_trait::async_trait]
         impl s3s::S3 for S3 {
             $(async fn $method(&self, request: S3Request<dto::$input>) -> Result<S3Response<dto::$output>> {
-                $function(self, request).await
+                let watch = self.watch(&request);
+                let response = $function(self, request).await?;
+                if let Some(done) = watch.map(|watch| watch.done(&response.headers, &response.output)) {
+                    self.watched(done).await;
+                }
+                Ok(response)
             })*
         }
     };
@@ -73,6 +80,10 @@ operations! {
     get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput by configuration::lifecycle_get;
     put_bucket_lifecycle_configuration: PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput by configuration::lifecycle_put;
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput by configuration::lifecycle_delete;
+    get_bucket_notification_configuration: GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput by configuration::notification_get;
+    put_bucket_notification_configuration: PutBucketNotificationConfigurationInput => PutBucketNotificationConfigurationOutput by configuration::notification_put;
+    get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput by configuration::replication_get;
+    delete_bucket_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput by configuration::replication_delete;
     get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput by configuration::website_get;
     put_bucket_website: PutBucketWebsiteInput => PutBucketWebsiteOutput by configuration::website_put;
     delete_bucket_website: DeleteBucketWebsiteInput => DeleteBucketWebsiteOutput by configuration::website_delete;

@@ -1,6 +1,7 @@
 //! What the operator decides.
 
 use objects::Ownership;
+use std::collections::BTreeMap;
 
 /// How S3 is set up.
 #[derive(Debug, Clone)]
@@ -13,6 +14,8 @@ pub struct Settings {
     pub block_public_access: bool,
     /// For tests: how many seconds a day of a lifecycle rule has, without waiting for midnight. `None`: real days.
     pub lifecycle_debug_day_seconds: Option<u32>,
+    /// Where notifications go: destinations' ARNs, and addresses that [`crate::webhook_check`] let pass.
+    pub webhooks: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -22,6 +25,7 @@ impl Default for Settings {
             ownership: Ownership::BucketOwnerEnforced,
             block_public_access: true,
             lifecycle_debug_day_seconds: None,
+            webhooks: BTreeMap::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::rest;
 use super::sweep::{Doomed, Sweep};
 use crate::configuration::lifecycle_rules;
+use crate::notification::{By, Happening};
 use crate::service::S3;
 use model::lifecycle::{Action, Days, Facts, Rule, State, due};
 use model::tag::Tags;
@@ -105,16 +106,22 @@ async fn delete(s3: &S3, bucket: &Bucket, doomed: Vec<Doomed>) -> objects::Resul
         return Ok(());
     }
     let deletes = doomed.iter().map(|d| (d.delete.clone(), d.written)).collect();
+    let mut done = Vec::new();
     for (result, doomed) in s3.objects.delete_unchanged(&bucket.name, deletes).await?.into_iter().zip(doomed) {
         match result {
-            Ok(_) => {
-                tracing::debug!(bucket = bucket.name, key = doomed.delete.key, action = ?doomed.action, "a lifecycle rule was followed")
+            Ok(deleted) => {
+                tracing::debug!(bucket = bucket.name, key = doomed.delete.key, action = ?doomed.action, "a lifecycle rule was followed");
+                let marker = doomed.action == Action::Expire && deleted.marker;
+                let name = if marker { "LifecycleExpiration:DeleteMarkerCreated" } else { "LifecycleExpiration:Delete" };
+                let version = deleted.version.map(|id| id.as_str().to_owned());
+                done.push(Happening { name, key: doomed.delete.key, version, ..Happening::default() });
             }
             // It is another one by now, or locked: then it waits.
             Err(Error::PreconditionFailed | Error::Locked) => {}
             Err(error) => return Err(error),
         }
     }
+    s3.tell(bucket, &By::lifecycle(), &done);
     Ok(())
 }
 

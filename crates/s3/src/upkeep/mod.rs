@@ -4,15 +4,21 @@ mod lifecycle;
 mod sweep;
 
 use crate::front::Front;
+use crate::notification::webhook;
 use std::future::Future;
 use std::time::Duration;
 use tokio::sync::watch;
 
 impl Front {
-    /// What S3 does by itself: it follows the buckets' lifecycle rules. Ends when `stopping` says so; whatever was left undone is found
+    /// What S3 does by itself: it follows the buckets' lifecycle rules and delivers notifications. Ends when `stopping` says so; whatever was left undone is found
     /// again at the next start.
     pub fn upkeep(&self, stopping: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-        lifecycle::follow(self.s3.clone(), stopping)
+        let notices = self.s3.events.listen();
+        let rules = lifecycle::follow(self.s3.clone(), stopping.clone());
+        let told = webhook::deliver(self.s3.clone(), notices, stopping);
+        async {
+            tokio::join!(rules, told);
+        }
     }
 }
 
