@@ -10,6 +10,7 @@ use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
 use crate::website;
+use crate::xml;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::request::Parts;
@@ -235,8 +236,7 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
         if method != Method::HEAD
             && let Some(front) = text.strip_suffix(END)
         {
-            let mut body = Vec::with_capacity(text.len() + 256);
-            body.extend_from_slice(front);
+            let mut body = xml::with_message(front);
             // Clients that asked in the wrong region ask again there.
             let region = answer.headers().get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
             let region = region.map(|region| format!("<Region>{}</Region>", escape(region))).unwrap_or_default();
@@ -248,6 +248,7 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
         // Headers of an error's own displace it.
         answer.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/xml"));
     }
+    xml::references(answer);
     let headers = answer.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id) {
         headers.insert("x-amz-request-id", value.clone());

@@ -34,6 +34,7 @@ mod time;
 mod unbuilt;
 mod upkeep;
 mod website;
+mod xml;
 
 pub use front::{Front, Peer};
 pub use notification::{BadWebhook, webhook_check};

@@ -1,0 +1,97 @@
+//! What s3s leaves out of the XML that it writes: some characters' references, and errors' texts.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use s3s::Body;
+use std::io::Write as _;
+
+/// Bytes of text that a reader of XML wouldn't give back: carriage returns become line feeds, and XML 1.0 has no other controls.
+fn is_lost(byte: u8) -> bool {
+    byte < b' ' && byte != b'\n' && byte != b'\t'
+}
+
+/// Writes such characters as references (`&#13;`), as S3 does. Only documents are looked at: objects are never in memory.
+pub(crate) fn references(answer: &mut Response<Body>) {
+    let document = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/xml"));
+    if let Some(text) = answer.body().bytes().filter(|text| document && text.iter().any(|byte| is_lost(*byte))) {
+        let text = referenced(&text);
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+        *answer.body_mut() = Body::from(text);
+    }
+}
+
+fn referenced(text: &Bytes) -> Vec<u8> {
+    let mut written = Vec::with_capacity(text.len() + 64);
+    for byte in text {
+        if is_lost(*byte) {
+            // Writing into memory doesn't fail.
+            _ = write!(written, "&#{byte};");
+        } else {
+            written.push(*byte);
+        }
+    }
+    written
+}
+
+/// An error's document up to its end, with the usual text for its code if it has none ("Error responses").
+pub(crate) fn with_message(document: &[u8]) -> Vec<u8> {
+    const END: &str = "</Code>";
+    let text = String::from_utf8_lossy(document);
+    let message = || {
+        let at = text.find(END).filter(|_| !text.contains("<Message>"))?;
+        let code = text[..at].rsplit('>').next()?;
+        let (front, behind) = text.split_at(at + END.len());
+        Some(format!("{front}<Message>{}</Message>{behind}", usual(code)?))
+    };
+    message().map_or_else(|| document.to_vec(), String::into_bytes)
+}
+
+/// What S3 says with the codes that s3s gives no text.
+fn usual(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "IncompleteBody" => "You did not provide the number of bytes specified by the Content-Length HTTP header",
+        "InvalidAccessKeyId" => "The AWS Access Key Id you provided does not exist in our records.",
+        "InvalidBucketName" => "The specified bucket is not valid.",
+        "InvalidRange" => "The requested range is not satisfiable",
+        "InvalidURI" => "Couldn't parse the specified URI.",
+        "KeyTooLongError" => "Your key is too long",
+        "MalformedXML" => "The XML you provided was not well-formed or did not validate against our published schema",
+        "MethodNotAllowed" => "The specified method is not allowed against this resource.",
+        "MissingRequestBodyError" => "Request body is empty.",
+        "NotImplemented" => "A header you provided implies functionality that is not implemented",
+        "SignatureDoesNotMatch" => {
+            "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lost_characters_become_references() {
+        let answer = |kind: &'static str, text: &'static str| {
+            let mut answer = Response::new(Body::from(text.to_owned()));
+            answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            references(&mut answer);
+            String::from_utf8(answer.body().bytes().unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(answer("application/xml", "<Key>a\rb\u{1}\u{1f}\n\t\u{e4}</Key>"), "<Key>a&#13;b&#1;&#31;\n\t\u{e4}</Key>");
+        assert_eq!(answer("text/html", "a\rb"), "a\rb");
+    }
+
+    #[test]
+    fn errors_have_texts() {
+        let read = |text: &str| String::from_utf8(with_message(text.as_bytes())).unwrap();
+        assert_eq!(
+            read("<Error><Code>KeyTooLongError</Code>"),
+            "<Error><Code>KeyTooLongError</Code><Message>Your key is too long</Message>"
+        );
+        for whole in ["<Error><Code>NoSuchKey</Code><Message>It is gone</Message>", "<Error><Code>Another</Code>", "<Other>"] {
+            assert_eq!(read(whole), whole);
+        }
+    }
+}
