@@ -15,11 +15,11 @@ const GRANTS_MAX: usize = 100;
 
 /// Headers that grant, and what.
 const HEADERS: [(&str, Permission); 5] = [
-    ("x-amz-grant-full-control", Permission::FullControl),
     ("x-amz-grant-read", Permission::Read),
     ("x-amz-grant-write", Permission::Write),
     ("x-amz-grant-read-acp", Permission::ReadAcp),
     ("x-amz-grant-write-acp", Permission::WriteAcp),
+    ("x-amz-grant-full-control", Permission::FullControl),
 ];
 /// The header with a canned list's name.
 const CANNED: &str = "x-amz-acl";
@@ -152,13 +152,14 @@ impl S3 {
         limited(document.grants.unwrap_or_default().into_iter().map(read).collect::<Result<_>>()?)
     }
 
-    /// A list as S3 shows it.
+    /// A list as S3 shows it, groups first.
     pub(crate) fn grants_show(&self, acl: &Acl) -> Vec<dto::Grant> {
         let show = |g: &Grant| dto::Grant {
             grantee: Some(self.grantee_show(&g.grantee)),
             permission: Some(permission_name(g.permission).to_owned().into()),
         };
-        acl.grants.iter().map(show).collect()
+        let (accounts, groups): (Vec<_>, Vec<_>) = acl.grants.iter().partition(|g| matches!(g.grantee, Grantee::Account(_)));
+        groups.into_iter().chain(accounts).map(show).collect()
     }
 
     fn grantee_show(&self, grantee: &Grantee) -> dto::Grantee {

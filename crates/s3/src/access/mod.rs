@@ -198,7 +198,7 @@ fn with_region(mut error: S3Error, bucket: &Bucket) -> S3Error {
 pub(crate) fn expected_owner(owner: &AccountId, expected: Option<&str>) -> Result<()> {
     let Some(expected) = expected else { return Ok(()) };
     let Ok(expected) = expected.parse::<AccountId>() else {
-        let text = "The value of the expected bucket owner parameter must be an AWS account ID";
+        let text = "The value of the expected bucket owner parameter must be an AWS Account ID";
         return Err(s3_error!(InvalidBucketOwnerAWSAccountID, "{text}"));
     };
     if expected == *owner { Ok(()) } else { Err(error::denied()) }
