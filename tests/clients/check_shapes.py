@@ -91,6 +91,8 @@ def structure(shape, node, path, ignored=()):
             yield f"{path}: {tag} is there twice"
         seen.add(tag)
         member = shape.members[names[tag]]
+        if member.serialization.get("flattened"):
+            member = member.member
         if not len(child) and child.text == BEYOND_THE_ENUM.get((shape.name, names[tag]), ""):
             if child.text in member.enum:
                 yield f"{path}.{names[tag]}: {child.text!r} needs no exception any more"

@@ -1,11 +1,14 @@
 """S3's listings: objects, versions, uploads and parts, as boto3 sees them. The cloud is simulated."""
 
 import uuid
+import xml.etree.ElementTree as ET
 
 import botocore.exceptions
 import pytest
 from botocore.config import Config
 from botocore.handlers import set_list_objects_encoding_type_url
+
+import check_shapes
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +185,30 @@ def test_parts_page_by_page(s3, bucket):
 def test_a_bucket_that_is_not_there(s3):
     for operation in ("list_objects", "list_objects_v2", "list_object_versions", "list_multipart_uploads"):
         assert refused(getattr(s3, operation), Bucket="listing-nobody-made-it") == ("NoSuchBucket", 404)
+
+
+def test_documents_have_the_shapes_of_the_model(cloud, bucket):
+    s3 = cloud.client("s3")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    put(s3, bucket, "a", "b/c", "d")
+    s3.delete_object(Bucket=bucket, Key="a")
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k", ChecksumAlgorithm="CRC32")["UploadId"]
+    s3.upload_part(Bucket=bucket, Key="k", UploadId=upload, PartNumber=1, Body=b"x")
+    roots = {"ListObjects": "ListBucketResult", "ListObjectsV2": "ListBucketResult", "ListObjectVersions": "ListVersionsResult",
+             "ListMultipartUploads": "ListMultipartUploadsResult", "ListParts": "ListPartsResult"}
+    seen = {}
+
+    def looked_at(response_dict, operation_model, **_):
+        operation_name = operation_model.name
+        root = ET.fromstring(response_dict["body"])
+        seen[operation_name] = check_shapes.local(root.tag)
+        shape = operation_model.output_shape
+        assert list(check_shapes.structure(shape, root, operation_name)) == []
+        assert root.tag.startswith("{http://s3.amazonaws.com/doc/2006-03-01/}")
+
+    s3.meta.events.register("before-parse.s3", looked_at)
+    for call in (s3.list_objects, s3.list_objects_v2, s3.list_object_versions, s3.list_multipart_uploads):
+        call(Bucket=bucket, Delimiter="/", EncodingType="url")
+    s3.list_objects_v2(Bucket=bucket, FetchOwner=True, MaxKeys=1)
+    s3.list_parts(Bucket=bucket, Key="k", UploadId=upload)
+    assert seen == roots
