@@ -1,6 +1,7 @@
 //! Conditions of requests: of writes, of reads, of copies' sources (RFC 9110, and "Add preconditions to S3 operations").
 
 use crate::error::{Result, custom, precondition_failed};
+use model::time::Timestamp;
 use objects::{Condition, EtagMatch, Version};
 use s3s::S3Error;
 use s3s::dto::{self, ETagCondition};
@@ -47,9 +48,13 @@ impl Reading<'_> {
     /// # Errors
     /// `PreconditionFailed`.
     pub(crate) fn judge(&self, version: &Version) -> Result<Verdict> {
-        let is = |condition: &ETagCondition| etags(condition).matches(&version.etag);
+        self.of(&version.etag, version.last_modified)
+    }
+
+    fn of(&self, etag: &str, last_modified: Timestamp) -> Result<Verdict> {
+        let is = |condition: &ETagCondition| etags(condition).matches(etag);
         // Last-Modified is shown in whole seconds.
-        let changed = version.last_modified.0.div_euclid(1000);
+        let changed = last_modified.0.div_euclid(1000);
         match (self.if_match, self.if_unmodified_since) {
             (Some(wanted), _) if !is(wanted) => return Err(precondition_failed()),
             (None, Some(time)) if changed > seconds(time) => return Err(precondition_failed()),
@@ -66,4 +71,44 @@ impl Reading<'_> {
 /// Seconds since 1970.
 fn seconds(time: &dto::Timestamp) -> i64 {
     crate::time::read(time).0.div_euclid(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_on_etags_win() {
+        let etag = |value: &str| Some(ETagCondition::ETag(dto::ETag::Strong(value.to_owned())));
+        let at = |seconds: i64| Some(crate::time::show(Timestamp(seconds * 1000)));
+        let (is, isnt, any) = (etag("is"), etag("isn't"), Some(ETagCondition::Any));
+        let (holds, known, fails) = (Some(Verdict::Holds), Some(Verdict::NotModified), None);
+        let (before, same, after) = (at(99), at(100), at(101));
+        for (what, if_match, if_unmodified_since, if_none_match, if_modified_since, verdict) in [
+            ("nothing asked", &None, &None, &None, &None, holds),
+            ("the ETag", &is, &None, &None, &None, holds),
+            ("any ETag", &any, &None, &None, &None, holds),
+            ("another ETag", &isnt, &None, &None, &None, fails),
+            ("the ETag, changed since", &is, &before, &None, &None, holds),
+            ("another ETag, unchanged since", &isnt, &after, &None, &None, fails),
+            ("changed since", &None, &before, &None, &None, fails),
+            ("unchanged since the same second", &None, &same, &None, &None, holds),
+            ("not the ETag", &None, &None, &is, &None, known),
+            ("not any ETag", &None, &None, &any, &None, known),
+            ("not another ETag", &None, &None, &isnt, &None, holds),
+            ("not another ETag, unchanged since", &None, &None, &isnt, &after, holds),
+            ("not the ETag, changed since", &None, &None, &is, &before, known),
+            ("modified since", &None, &None, &None, &before, holds),
+            ("not modified since the same second", &None, &None, &None, &same, known),
+            ("both fail: 412 before 304", &isnt, &None, &is, &None, fails),
+        ] {
+            let reading = Reading {
+                if_match: if_match.as_ref(),
+                if_none_match: if_none_match.as_ref(),
+                if_modified_since: if_modified_since.as_ref(),
+                if_unmodified_since: if_unmodified_since.as_ref(),
+            };
+            assert_eq!(reading.of("is", Timestamp(100_900)).ok(), verdict, "{what}");
+        }
+    }
 }
