@@ -9,6 +9,7 @@ use crate::notification::Events;
 use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
+use crate::time;
 use crate::website;
 use crate::xml;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use rand::rngs::StdRng;
 use rand::{CryptoRng, RngExt as _, SeedableRng as _};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, S3Error, s3_error};
+use s3s::{Body, S3Error, dto, s3_error};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -85,6 +86,23 @@ fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
 fn is_v2(head: &Parts) -> bool {
     let header = head.headers.get(header::AUTHORIZATION).is_some_and(|v| v.as_bytes().starts_with(b"AWS "));
     header || (query(head, "AWSAccessKeyId").is_some() && query(head, "Signature").is_some())
+}
+
+/// Writes the date of a signed request where s3s looks for it. AWS also takes it from `Date` ("Authenticating Requests: Using the
+/// Authorization Header"); what is added here is no part of what was signed, and the signature binds the date all the same.
+fn date_add(headers: &mut http::HeaderMap) {
+    if headers.contains_key("x-amz-date") || !headers.contains_key(header::AUTHORIZATION) {
+        return;
+    }
+    let Some(date) = headers.get(header::DATE).and_then(|date| date.to_str().ok()) else { return };
+    // botocore writes the zone as mail does.
+    let date =
+        date.strip_suffix("-0000").or_else(|| date.strip_suffix("+0000")).map_or_else(|| date.to_owned(), |date| format!("{date}GMT"));
+    let Ok(read) = dto::Timestamp::parse(dto::TimestampFormat::HttpDate, &date) else { return };
+    let basic: String = time::iso_date(time::read(&read)).split('.').next().unwrap_or_default().replace(['-', ':'], "");
+    if let Ok(value) = HeaderValue::from_str(&format!("{basic}Z")) {
+        headers.insert("x-amz-date", value);
+    }
 }
 
 /// Whether the client waits for `100 Continue` before it sends its body. Answered without it, for a body that is empty or refused unread,
@@ -168,6 +186,7 @@ impl Front {
             }
             None => match Compared::new(&head, Patient::new(body)) {
                 Ok((body, refusal)) => {
+                    date_add(&mut head.headers);
                     let answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
                     refusal.take().map_or(answer, error_response)
                 }
@@ -259,4 +278,24 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
 
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_is_found_in_either_header() {
+        let date = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = pairs.iter().map(|(n, v)| (header::HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
+            date_add(&mut headers);
+            headers.get("x-amz-date").and_then(|v| v.to_str().ok()).map(str::to_owned)
+        };
+        let signed = ("authorization", "AWS4-HMAC-SHA256 x");
+        assert_eq!(date(&[signed, ("date", "Tue, 24 Nov 2026 14:02:04 GMT")]).as_deref(), Some("20261124T140204Z"));
+        assert_eq!(date(&[signed, ("date", "Tue, 24 Nov 2026 14:02:04 -0000")]).as_deref(), Some("20261124T140204Z"));
+        assert_eq!(date(&[signed, ("date", "Tue, 24 Nov 2026 14:02:04 GMT"), ("x-amz-date", "1")]).as_deref(), Some("1"));
+        assert_eq!(date(&[signed, ("date", "today")]), None);
+        assert_eq!(date(&[("date", "Tue, 24 Nov 2026 14:02:04 GMT")]), None);
+    }
 }
