@@ -156,6 +156,13 @@ def test_conditions(main, other, nobody, bucket):
     assert refused(other.put_object, Bucket=bucket, Key="d", Tagging="x=2") == "AccessDenied"
     when("s3:PutObject", Null={"s3:x-amz-server-side-encryption": "true"})
     assert refused(other.put_object, Bucket=bucket, Key="d", ServerSideEncryption="AES256") == "AccessDenied"
+    # To make the ETag a condition takes the right to read.
+    when("s3:PutObject", Bool={"s3:ObjectCreationOperation": "true"})
+    etag = main.head_object(Bucket=bucket, Key="b")["ETag"]
+    assert refused(other.put_object, Bucket=bucket, Key="b", IfMatch=etag) == "AccessDenied"
+    assert refused(other.create_multipart_upload, Bucket=bucket, Key="b") == "AccessDenied"
+    main.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, ["s3:PutObject", "s3:GetObject"]))
+    other.put_object(Bucket=bucket, Key="b", IfMatch=etag)
     when("s3:PutObject", StringLike={"s3:x-amz-copy-source": f"{bucket}/public/*"})
     assert refused(other.copy_object, Bucket=bucket, Key="e", CopySource=f"{bucket}/public/a") == "AccessDenied"
 
@@ -268,6 +275,21 @@ def test_the_right_region_and_owner(cloud, main):
     west.get_object(Bucket=name, Key="k", ExpectedBucketOwner=main.account)
     assert refused(west.get_object, Bucket=name, Key="k", ExpectedBucketOwner="123456789012") == "AccessDenied"
     assert refused(west.get_object, Bucket=name, Key="k", ExpectedBucketOwner="me") == "InvalidBucketOwnerAWSAccountID"
+
+
+def test_a_bucket_is_made_as_its_headers_say(main, other):
+    name = f"access-{uuid.uuid4().hex}"
+    main.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True, ObjectOwnership="BucketOwnerPreferred", GrantRead=f"id={other.canonical}")
+    assert main.get_object_lock_configuration(Bucket=name)["ObjectLockConfiguration"]["ObjectLockEnabled"] == "Enabled"
+    assert main.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
+    [grant] = main.get_bucket_acl(Bucket=name)["Grants"]
+    assert (grant["Grantee"]["ID"], grant["Permission"]) == (other.canonical, "READ")
+    other.list_objects_v2(Bucket=name)
+    # In us-east-1 it can be made again, which resets its grants.
+    main.create_bucket(Bucket=name)
+    assert refused(other.list_objects_v2, Bucket=name) == "AccessDenied"
+    assert refused(other.create_bucket, Bucket=name) == "BucketAlreadyExists"
+    assert refused(main.create_bucket, Bucket=f"{name}-2", ObjectOwnership="Mine") == "InvalidArgument"
 
 
 def test_a_copy_takes_the_right_to_read(main, other, bucket):

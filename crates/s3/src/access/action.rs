@@ -26,6 +26,18 @@ pub(crate) const OF_THE_ACCOUNT: [&str; 3] = ["ListBuckets", "CreateBucket", "Li
 pub(crate) const OF_THE_BODY: [&str; 2] = ["DeleteObjects", "PostObject"];
 /// Operations that make an object, by what their headers say of it.
 pub(crate) const MAKING: [&str; 3] = ["PutObject", "CopyObject", "CreateMultipartUpload"];
+/// Operations that can be made to depend on an object's ETag.
+const MATCHING: [&str; 5] = ["PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject", "DeleteObject"];
+/// Operations after which there is an object, and others with the same permission, after which there is a part of one at most.
+const CREATING: [(&str, bool); 7] = [
+    ("PutObject", true),
+    ("CopyObject", true),
+    ("CompleteMultipartUpload", true),
+    ("PostObject", true),
+    ("CreateMultipartUpload", false),
+    ("UploadPart", false),
+    ("UploadPartCopy", false),
+];
 /// Operations that read another object, which a header names.
 pub(crate) const COPYING: [&str; 2] = ["CopyObject", "UploadPartCopy"];
 
@@ -153,6 +165,11 @@ pub(crate) fn of_operation(name: &str) -> Option<&'static [&'static str]> {
     OPERATIONS.iter().find(|(operation, _)| *operation == name).map(|(_, actions)| *actions)
 }
 
+/// Whether there is an object after an operation that takes [`PUT_OBJECT`].
+pub(crate) fn creates(operation: &str) -> Option<bool> {
+    CREATING.iter().find(|(name, _)| *name == operation).map(|(_, creates)| *creates)
+}
+
 /// The permission on a version for that on an object.
 pub(crate) fn of_version(action: &'static str) -> &'static str {
     OF_VERSIONS.iter().find(|(plain, _)| *plain == action).map_or(action, |(_, of_version)| of_version)
@@ -208,6 +225,10 @@ pub(crate) fn of_headers(operation: &str, headers: &HeaderMap) -> Vec<&'static s
         if headers.contains_key("x-amz-object-lock-legal-hold") {
             actions.push(PUT_OBJECT_LEGAL_HOLD);
         }
+    }
+    // Whether an ETag is the object's is told to those only who may read it ("How to perform conditional writes", "… deletes").
+    if MATCHING.contains(&operation) && headers.contains_key("if-match") {
+        actions.push(GET_OBJECT);
     }
     if matches!(operation, "DeleteObject" | "PutObjectRetention") && bypasses(headers) {
         actions.push(BYPASS_GOVERNANCE);

@@ -24,6 +24,8 @@ pub(crate) struct Circumstances {
     tags: Vec<(String, String)>,
     /// Whether it is a form.
     form: bool,
+    /// Whether there is an object after it, if it writes one or a part of one.
+    creates: Option<bool>,
 }
 
 /// What a request is about, beside itself.
@@ -41,12 +43,18 @@ pub(crate) struct Subject<'a> {
 impl Circumstances {
     pub(crate) fn new(headers: &HeaderMap, uri: &Uri, peer: Option<IpAddr>, now: Timestamp) -> Self {
         let query = uri.query().map(|query| pairs(query.as_bytes())).unwrap_or_default();
-        Self { headers: headers.clone(), query, peer, now, tags: tags(headers), form: false }
+        Self { headers: headers.clone(), query, peer, now, tags: tags(headers), form: false, creates: None }
     }
 
     /// Those of a request that was let through.
     pub(crate) fn of<T>(request: &S3Request<T>) -> Option<Arc<Self>> {
         request.extensions.get().cloned()
+    }
+
+    /// The same, known to make an object, or no more than a part of one.
+    pub(crate) fn creating(mut self, creates: Option<bool>) -> Self {
+        self.creates = creates;
+        self
     }
 
     /// The same, giving an object these tags.
@@ -119,6 +127,7 @@ impl Circumstances {
             ("s3", "prefix") => subject.prefix.or_else(|| self.query("prefix")).map(str::to_owned),
             ("s3", "delimiter" | "max-keys") => self.query(name).map(str::to_owned),
             ("s3", "versionid") => subject.version.map(str::to_owned),
+            ("s3", "objectcreationoperation") => self.creates.map(|creates| creates.to_string()),
             ("s3", "x-amz-copy-source") => self.copy_source(),
             ("s3", "object-lock-mode" | "object-lock-retain-until-date" | "object-lock-legal-hold") => header(&format!("x-amz-{name}")),
             ("s3", "object-lock-remaining-retention-days") => self.retention_days().map(|days| days.to_string()),

@@ -47,7 +47,8 @@ impl S3Access for S3 {
             }
         };
         let peer = cx.extensions_mut().get::<Peer>().map(|peer| peer.0.ip());
-        let around = Arc::new(Circumstances::new(cx.headers(), cx.uri(), peer, self.now()));
+        let creates = action::creates(cx.s3_op().name());
+        let around = Arc::new(Circumstances::new(cx.headers(), cx.uri(), peer, self.now()).creating(creates));
         let path = cx.s3_path();
         let wanted = Wanted { operation: cx.s3_op().name(), bucket: path.get_bucket_name(), key: path.get_object_key() };
         self.authorize(&caller, wanted, &around).await?;
@@ -100,6 +101,8 @@ impl S3 {
         let actions = action::of_operation(operation).ok_or_else(error::denied)?;
         let making = action::MAKING.contains(&operation);
         for action in actions.iter().copied().chain(action::of_headers(operation, &around.headers)) {
+            // What is there already is only looked at by who makes its ETag a condition.
+            let making = making && action != action::GET_OBJECT;
             self.allow(caller, &Ask { action, bucket, key, version, making, around }).await?;
         }
         if action::COPYING.contains(&operation) {
@@ -122,16 +125,20 @@ impl S3 {
         let version = object.version_id.as_deref().filter(|id| !id.is_empty());
         let ask = Ask { action: action::DELETE_OBJECT, bucket, key: Some(&object.key), version, making: false, around };
         self.allow(caller, &ask).await?;
-        if !action::bypasses(&around.headers) {
-            return Ok(());
+        if object.e_tag.is_some() {
+            self.allow(caller, &Ask { action: action::GET_OBJECT, ..ask }).await?;
         }
-        self.allow(caller, &Ask { action: action::BYPASS_GOVERNANCE, ..ask }).await
+        if action::bypasses(&around.headers) {
+            self.allow(caller, &Ask { action: action::BYPASS_GOVERNANCE, ..ask }).await?;
+        }
+        Ok(())
     }
 
     /// Whether the caller may put an object that a form describes.
     pub(crate) async fn allow_form(&self, caller: &Caller, bucket: &Bucket, key: &str, around: &Circumstances) -> Result<()> {
         for action in [action::PUT_OBJECT].into_iter().chain(action::of_headers("PostObject", &around.headers)) {
-            self.allow(caller, &Ask { action, bucket, key: Some(key), version: None, making: true, around }).await?;
+            let making = action != action::GET_OBJECT;
+            self.allow(caller, &Ask { action, bucket, key: Some(key), version: None, making, around }).await?;
         }
         Ok(())
     }
