@@ -7,6 +7,7 @@ import http.client
 import pathlib
 import random
 import urllib.parse
+import urllib.request
 import uuid
 
 import botocore.auth
@@ -324,6 +325,12 @@ def test_lengths_are_what_they_are_said_to_be(cloud, s3, bucket):
         finally:
             connection.close()
 
+    s3.put_object(Bucket=bucket, Key="read", Body=b"0123456789")
+    url_of_read = presigner.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "read"})
+    for asked, status, body in [("bytes=2-4", 206, b"234"), ("bytes=1-2,5-6", 200, b"0123456789"), ("lines=1-2", 200, b"0123456789"),
+                                ("bytes=5-2", 200, b"0123456789")]:
+        with urllib.request.urlopen(urllib.request.Request(url_of_read, headers={"Range": asked})) as answer:
+            assert (answer.status, answer.read()) == (status, body), asked
     assert code(put({"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n0\r\n\r\n")) == (411, "MissingContentLength")
     assert code(put({"Content-Length": str((5 << 30) + 1)})) == (400, "EntityTooLarge")
     assert refused(s3.head_object, Bucket=bucket, Key="k") == (404, "404")

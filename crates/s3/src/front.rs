@@ -105,6 +105,19 @@ fn date_add(headers: &mut http::HeaderMap) {
     }
 }
 
+/// Drops a `Range` that S3 passes over, as HTTP wants: of several ranges, or of no form it knows. One that is signed s3s must see, and
+/// refuses.
+fn range_drop(head: &mut Parts) {
+    let Some(range) = head.headers.get(header::RANGE) else { return };
+    let known = range.to_str().is_ok_and(|range| dto::Range::parse(range).is_ok());
+    let of_header = head.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let of_header = of_header.and_then(|v| v.split(',').find_map(|part| part.trim().strip_prefix("SignedHeaders="))).map(Cow::Borrowed);
+    let signed = of_header.or_else(|| query(head, "X-Amz-SignedHeaders")).is_some_and(|list| list.split(';').any(|name| name == "range"));
+    if !known && !signed {
+        head.headers.remove(header::RANGE);
+    }
+}
+
 /// Whether the client waits for `100 Continue` before it sends its body. Answered without it, for a body that is empty or refused unread,
 /// botocore takes the answer's status for that of the connection's next request too: such an answer ends the connection.
 fn waits_to_send(head: &Parts) -> bool {
@@ -187,6 +200,7 @@ impl Front {
             None => match Compared::new(&head, Patient::new(body)) {
                 Ok((body, refusal)) => {
                     date_add(&mut head.headers);
+                    range_drop(&mut head);
                     let answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
                     refusal.take().map_or(answer, error_response)
                 }
