@@ -87,7 +87,8 @@ class Cloud:
             if line.startswith("export "):
                 name, value = line.removeprefix("export ").split("=", 1)
                 env[name] = value.strip("'")
-        env["AWS_CONFIG_FILE"] = env["AWS_SHARED_CREDENTIALS_FILE"] = "/dev/null"
+        # What `pileus env` names where the user has no file of their own.
+        env["AWS_CONFIG_FILE"], env["AWS_SHARED_CREDENTIALS_FILE"] = str(self.data_dir / "aws.config"), "/dev/null"
         return env
 
     def aws(self, *words, check=True, timeout=120):

@@ -8,12 +8,14 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud import Cloud
+from cloud import PILEUS, Cloud
 
 PORT = 45681
 # Around the size below which bodies lie in the index, and far above it.
@@ -97,7 +99,7 @@ def test_kill_9_loses_nothing_that_was_answered(own):
 
 
 def test_a_cut_body_leaves_nothing(own):
-    client = quick(own)
+    client = quick(own, signature_version="s3v4")
     client.create_bucket(Bucket="kept")
     url = client.generate_presigned_url("put_object", Params={"Bucket": "kept", "Key": "half"})
     path = url.split(f":{PORT}", 1)[1]
@@ -140,3 +142,25 @@ def test_a_full_disk_refuses_writes_and_goes_on_reading(own):
     finally:
         own.stop()
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_the_environment_makes_old_clients_presign_by_version_4(own):
+    """The aws CLI of version 1 takes signature version 2 in us-east-1 unless a configuration file says else; AWS's new buckets refuse it."""
+    home = own.data_dir / "home"
+    home.mkdir()
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | dict(HOME=str(home))
+    script = 'set -e; env=$("$1" --data-dir "$2" env); eval "$env"; aws s3 mb s3://shown; echo hi | aws s3 cp - s3://shown/k; aws s3 presign s3://shown/k'
+    done = subprocess.run(["sh", "-c", script, "sh", PILEUS, own.data_dir], env=bare, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    url = done.stdout.splitlines()[-1]
+    assert "X-Amz-Signature" in url
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert answer.read() == b"hi\n"
+    refused = quick(own).generate_presigned_url("get_object", Params={"Bucket": "shown", "Key": "k"})
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(refused, timeout=30)
+    assert error.value.code == 400 and b"Please use AWS4-HMAC-SHA256" in error.value.read()
+    (home / ".aws").mkdir()
+    (home / ".aws/config").write_text("")
+    kept = subprocess.run([PILEUS, "--data-dir", own.data_dir, "env"], env=bare, capture_output=True, text=True, check=True).stdout
+    assert "export AWS_CONFIG_FILE" not in kept and "signature_version s3v4" in kept, "a user's own file is left alone"
