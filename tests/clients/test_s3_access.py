@@ -388,4 +388,6 @@ def test_forms_of_nobody(main, bucket):
     assert send(form(**{"x-amz-meta-long": "x" * 21000}))[0::2] == (400, "MaxPostPreDataLengthExceededError")
     head = urllib3.PoolManager().request("POST", url, fields={"key": "k"})
     assert (head.status, b"InvalidArgument" in head.data) == (400, True)
+    wrong = {"content-type": "multipart/form-data"}
+    assert b"MalformedPOSTRequest" in urllib3.PoolManager().request("POST", url, body=b"x", headers=wrong).data
     assert send({"url": f"{url.rstrip('/')}-none", "fields": {"key": "k"}})[0::2] == (404, "NoSuchBucket")

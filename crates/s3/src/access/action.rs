@@ -22,18 +22,17 @@ pub(crate) const OF_THE_OWNER: [&str; 3] = ["s3:GetBucketPolicy", "s3:PutBucketP
 
 /// Operations of an account, without a bucket that is there.
 pub(crate) const OF_THE_ACCOUNT: [&str; 3] = ["ListBuckets", "CreateBucket", "ListDirectoryBuckets"];
-/// Operations whose keys are in the body: each is asked for by the operation itself.
+/// Operations whose keys are in the body: DeleteObjects asks for each itself, a form was asked for when it was read.
 pub(crate) const OF_THE_BODY: [&str; 2] = ["DeleteObjects", "PostObject"];
 /// Operations that make an object, by what their headers say of it.
 pub(crate) const MAKING: [&str; 3] = ["PutObject", "CopyObject", "CreateMultipartUpload"];
 /// Operations that can be made to depend on an object's ETag.
 const MATCHING: [&str; 5] = ["PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject", "DeleteObject"];
 /// Operations after which there is an object, and others with the same permission, after which there is a part of one at most.
-const CREATING: [(&str, bool); 7] = [
+const CREATING: [(&str, bool); 6] = [
     ("PutObject", true),
     ("CopyObject", true),
     ("CompleteMultipartUpload", true),
-    ("PostObject", true),
     ("CreateMultipartUpload", false),
     ("UploadPart", false),
     ("UploadPartCopy", false),

@@ -68,6 +68,7 @@ impl Circumstances {
         self.tags = tags(&fields);
         self.headers.extend(fields);
         self.form = true;
+        self.creates = Some(true);
         self
     }
 

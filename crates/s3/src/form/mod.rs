@@ -37,6 +37,8 @@ pub(crate) struct Form {
     fields: Vec<(String, String)>,
     /// Who sends it.
     pub(crate) caller: Caller,
+    /// The bucket's name.
+    bucket: String,
     /// What is said of the object once it is there.
     posted: OnceLock<HeaderMap>,
 }
@@ -45,7 +47,8 @@ pub(crate) struct Form {
 pub(crate) fn is_form(head: &Parts, bucket_in_host: bool) -> bool {
     let path = head.uri.path().trim_matches('/');
     let of_bucket = if bucket_in_host { path.is_empty() } else { !path.is_empty() && !path.contains('/') };
-    head.method == Method::POST && of_bucket && boundary(head).is_some()
+    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next());
+    head.method == Method::POST && of_bucket && kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
 }
 
 fn boundary(head: &Parts) -> Option<String> {
@@ -100,10 +103,11 @@ async fn read(front: &Front, mut head: Parts, mut body: Body, bucket: &str) -> R
     if fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(n, _)| n == name)) {
         return Err(s3_error!(InvalidArgument, "A field of a POST form must not be given twice."));
     }
-    let mut form = Form { fields, caller: Caller::Anonymous, posted: OnceLock::new() };
+    let mut form = Form { fields, caller: Caller::Anonymous, bucket: bucket.to_owned(), posted: OnceLock::new() };
     if let Some(account) = form.account(&front.s3, bucket)? {
         form.caller = Caller::Account(account);
     }
+    operation::authorize(&front.s3, &form, &head, bucket).await?;
     let form = Arc::new(form);
     head.extensions.insert(form.clone());
     let begin = Bytes::from(form.written(&boundary));
