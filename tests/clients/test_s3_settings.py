@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import tempfile
 import threading
 import time
@@ -54,7 +55,7 @@ def settings_cloud(hook):
     with tempfile.TemporaryDirectory(prefix="plc-") as directory:
         config = f"{directory}/pileus.toml"
         with open(config, "w") as file:
-            file.write(f"[s3]\nlifecycle_debug_day_seconds = {DAY}\n")
+            file.write(f"[s3]\nlifecycle_debug_day_seconds = {DAY}\nlog_delivery_seconds = 1\n")
             # Port 9 hears nobody.
             file.write(f'webhooks = {{ "{QUEUE}" = "{hook}", "{TOPIC}" = "http://127.0.0.1:9" }}\n')
         cloud = Cloud(f"{directory}/data", listen=f"127.0.0.1:{PORT}", simulate=True, config=config).start()
@@ -253,3 +254,88 @@ def test_notifications_are_judged(s3, bucket):
     assert refused(s3.get_bucket_replication, Bucket=bucket) == ("ReplicationConfigurationNotFoundError", 404)
     assert refused(s3.list_bucket_analytics_configurations, Bucket=bucket) == ("NotImplemented", 501)
     assert refused(s3.list_bucket_intelligent_tiering_configurations, Bucket=bucket) == ("NotImplemented", 501)
+
+
+# ---- access logs
+
+
+def logs_let_in(s3, target, source, owner):
+    s3.put_bucket_policy(Bucket=target, Policy=json.dumps({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "logging.s3.amazonaws.com"}, "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{target}/*", "Condition": {
+            "ArnLike": {"aws:SourceArn": f"arn:aws:s3:::{source}"}, "StringEquals": {"aws:SourceAccount": owner}}}]}))
+
+
+def lines(s3, target):
+    """Fields of all delivered lines, by time and number; what is in brackets or quotes is one field."""
+    found = []
+    for thing in s3.list_objects_v2(Bucket=target, Prefix="log/").get("Contents", []):
+        text = s3.get_object(Bucket=target, Key=thing["Key"])["Body"].read().decode()
+        found += [[a or b or c for a, b, c in re.findall(r'\[([^]]*)\]|"([^"]*)"|(\S+)', line)] for line in text.splitlines()]
+    return found
+
+
+def test_requests_are_logged(s3, bucket, settings_cloud):
+    target, account = bucket + "-t", settings_cloud.client("sts").get_caller_identity()["Account"]
+    s3.create_bucket(Bucket=target)
+    logs_let_in(s3, target, bucket, account)
+    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
+    wanted = {"TargetBucket": target, "TargetPrefix": "log/"}
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": wanted})
+    assert s3.get_bucket_logging(Bucket=bucket)["LoggingEnabled"] == wanted
+    put = s3.put_object(Bucket=bucket, Key="a b", Body=b"12345")
+    s3.get_object(Bucket=bucket, Key="a b")
+    refused(s3.get_object, Bucket=bucket, Key="none")
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"http://127.0.0.1:{PORT}/{bucket}/a%20b")
+    s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "a b"}]})
+    expected = ["REST.GET.LOGGING_STATUS", "REST.PUT.OBJECT", "REST.GET.OBJECT", "REST.GET.OBJECT", "REST.GET.OBJECT",
+                "REST.POST.MULTI_OBJECT_DELETE"]
+    wait_for("all lines are delivered", 10, lambda: len(lines(s3, target)) >= len(expected))
+    all_lines = lines(s3, target)
+    assert [line[6] for line in all_lines] == expected and all(len(line) == 26 for line in all_lines)
+    me = s3.list_buckets()["Owner"]["ID"]
+    by_put, by_get, by_none, by_nobody = all_lines[1:5]
+    assert by_put[:2] == [me, bucket] and by_put[3:6] == ["127.0.0.1", me, put["ResponseMetadata"]["RequestId"]]
+    assert by_put[7] == "a%20b" and by_put[8] == f"PUT /{bucket}/a%20b HTTP/1.1" and by_put[9:13] == ["200", "-", "-", "5"]
+    assert by_get[9:13] == ["200", "-", "5", "5"] and "Boto3" in by_get[16] and by_get[19:22] == ["SigV4", "-", "AuthHeader"]
+    assert by_none[9:11] == ["404", "NoSuchKey"] and by_nobody[4] == "-" and by_nobody[9:11] == ["403", "AccessDenied"]
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
+
+
+def test_logs_are_filed_by_date_and_only_where_they_are_let_in(s3, bucket, settings_cloud):
+    target, account = bucket + "-t", settings_cloud.client("sts").get_caller_identity()["Account"]
+    s3.create_bucket(Bucket=target)
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": {
+        "TargetBucket": target, "TargetPrefix": "log/", "TargetObjectKeyFormat": {"PartitionedPrefix": {"PartitionDateSource": "EventTime"}}}})
+    s3.head_bucket(Bucket=bucket)
+    time.sleep(3)
+    assert s3.list_objects_v2(Bucket=target)["KeyCount"] == 0, "no policy lets them in"
+    logs_let_in(s3, target, bucket, account)
+    s3.head_bucket(Bucket=bucket)
+    [delivered] = wait_for("the line is delivered", 10, lambda: s3.list_objects_v2(Bucket=target).get("Contents"))
+    day = time.strftime("%Y/%m/%d/%Y-%m-%d", time.gmtime())
+    assert re.fullmatch(f"log/{account}/us-east-1/{bucket}/{day}-00-00-00-[0-9A-F]{{16}}", delivered["Key"])
+
+
+def test_logging_is_judged(s3, bucket, settings_cloud):
+    def answer(target, **more):
+        wanted = dict({"TargetBucket": target, "TargetPrefix": ""}, **more)
+        return refused(s3.put_bucket_logging, Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": wanted})
+
+    assert answer(bucket + "-none") == ("InvalidTargetBucketForLogging", 400)
+    assert answer(bucket, TargetObjectKeyFormat={"PartitionedPrefix": {"PartitionDateSource": "Never"}}) == ("MalformedXML", 400)
+    grant = {"Grantee": {"Type": "CanonicalUser", "ID": s3.list_buckets()["Owner"]["ID"]}, "Permission": "READ"}
+    assert answer(bucket, TargetGrants=[grant]) == ("AccessControlListNotSupported", 400)
+    lists, stranger = bucket + "-acl", settings_cloud.account("stranger")
+    s3.create_bucket(Bucket=lists, ObjectOwnership="ObjectWriter")
+    assert answer(lists) == ("InvalidTargetBucketForLogging", 400), "the group has no grant"
+    s3.put_bucket_acl(Bucket=lists, ACL="log-delivery-write")
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": {
+        "TargetBucket": lists, "TargetPrefix": "x", "TargetGrants": [grant]}})
+    s3.put_bucket_request_payment(Bucket=lists, RequestPaymentConfiguration={"Payer": "Requester"})
+    assert answer(lists) == ("InvalidTargetBucketForLogging", 400)
+    others = settings_cloud.client("s3", credentials=stranger, config=Config(s3={"addressing_style": "path"}))
+    others.create_bucket(Bucket="s-strangers")
+    assert answer("s-strangers") == ("InvalidTargetBucketForLogging", 400)

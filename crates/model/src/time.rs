@@ -43,6 +43,12 @@ impl Timestamp {
         self.format("%a, %d %b %Y %H:%M:%S GMT")
     }
 
+    /// `24/Nov/2026:04:07:39 +0000`, the form of access logs.
+    #[must_use]
+    pub fn log_date(self) -> String {
+        self.format("%d/%b/%Y:%H:%M:%S +0000")
+    }
+
     fn format(self, form: &str) -> String {
         // Out of jiff's range (year 9999) only by a broken clock: show the epoch rather than fail a reply.
         let t = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -66,6 +72,7 @@ mod tests {
         assert_eq!(t.iso8601(), "2026-11-24T04:07:39.042Z");
         assert_eq!(t.iso8601_seconds(), "2026-11-24T04:07:39Z");
         assert_eq!(t.gmt(), "2026-11-24 04:07:39 GMT");
+        assert_eq!(t.log_date(), "24/Nov/2026:04:07:39 +0000");
         assert_eq!(t.http_date(), "Tue, 24 Nov 2026 04:07:39 GMT");
     }
 }

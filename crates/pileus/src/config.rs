@@ -109,6 +109,8 @@ pub(crate) struct S3 {
     pub(crate) scrub_mib_per_second: u32,
     /// For tests: how many seconds a day of a lifecycle rule has; 0: it is a real one.
     pub(crate) lifecycle_debug_day_seconds: u32,
+    /// How long lines of access logs are gathered before they are delivered, in seconds.
+    pub(crate) log_delivery_seconds: u32,
     /// Where notifications of buckets go: ARNs of topics, queues and functions, and the `http://` addresses that stand for them.
     pub(crate) webhooks: BTreeMap<String, String>,
 }
@@ -122,6 +124,7 @@ impl Default for S3 {
             scrub_hours: 168,
             scrub_mib_per_second: 16,
             lifecycle_debug_day_seconds: 0,
+            log_delivery_seconds: 300,
             webhooks: BTreeMap::new(),
         }
     }
@@ -145,6 +148,7 @@ impl S3 {
             ownership,
             block_public_access: self.block_public_access,
             lifecycle_debug_day_seconds: Some(self.lifecycle_debug_day_seconds).filter(|seconds| *seconds > 0),
+            log_delivery_seconds: self.log_delivery_seconds,
             webhooks: self.webhooks.clone(),
         }
     }

@@ -1,5 +1,6 @@
 //! The way in: what is S3's, what s3s is not asked, and what every answer gets.
 
+use crate::access_log::{AccessLog, Begun};
 use crate::body::Patient;
 use crate::cors;
 use crate::form;
@@ -130,7 +131,7 @@ impl Front {
     pub fn new(objects: Objects, store: Store, clock: Arc<dyn Clock>, mut rng: impl CryptoRng, settings: Settings) -> Self {
         let rng = Mutex::new(StdRng::from_rng(&mut rng));
         let hosts = Hosts(settings.domains.clone());
-        let s3 = S3 { objects, store, clock, settings: Arc::new(settings), events: Events::new() };
+        let s3 = S3 { objects, store, clock, settings: Arc::new(settings), events: Events::new(), log: AccessLog::default() };
         let mut config = S3Config::default();
         config.xml_max_body_size = precheck::XML_BYTES_MAX;
         config.post_object_max_file_size = FORM_FILE_BYTES_MAX;
@@ -189,12 +190,14 @@ impl Front {
         let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
         head.extensions.insert(RequestId(id.clone()));
         let bucket = self.bucket(&head);
+        let bucket_in_host = self.named(&head).is_some_and(|n| n.bucket.is_some());
+        let begun = Begun::new(&self.s3, bucket.as_deref(), &head, bucket_in_host, self.is_website(&head), peer.ip());
         let origin = head.headers.get(header::ORIGIN).and_then(|o| o.to_str().ok()).map(str::to_owned);
         let mut answer = match self.refusal(&head) {
             Some(error) => error_response(error),
             None if self.is_website(&head) => website::answer(self, &head, bucket.as_deref().unwrap_or_default()).await,
             None if method == Method::OPTIONS => cors::preflight(&self.s3, &head, bucket.as_deref()).unwrap_or_else(error_response),
-            None if form::is_form(&head, self.named(&head).is_some_and(|n| n.bucket.is_some())) => {
+            None if form::is_form(&head, bucket_in_host) => {
                 form::answer(self, head, Body::http_body_unsync(Patient::new(body)), bucket.as_deref().unwrap_or_default()).await
             }
             None => match Compared::new(&head, Patient::new(body)) {
@@ -211,6 +214,9 @@ impl Front {
             cors::headers_add(&self.s3, method.as_str(), &origin, bucket.as_deref(), answer.headers_mut());
         }
         named(&mut answer, &id, &resource, &method);
+        if let Some(begun) = begun {
+            begun.end(&self.s3, &id, &answer);
+        }
         if waits && (empty || !answer.status().is_success()) {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -5,6 +5,7 @@
 //! group of small ones behind it. Source of the behaviour: "Amazon S3 API Reference", "Amazon S3 User Guide".
 
 mod access;
+mod access_log;
 mod auth;
 mod body;
 mod bucket;

@@ -1,5 +1,6 @@
 //! Each operation of s3s's trait, and the function that does it. An operation that is not named here answers `NotImplemented`.
 
+use crate::access_log::AccessLog;
 use crate::error::Result;
 use crate::form;
 use crate::notification::Events;
@@ -21,6 +22,7 @@ pub(crate) struct S3 {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) events: Events,
+    pub(crate) log: AccessLog,
 }
 
 impl S3 {
@@ -82,6 +84,8 @@ operations! {
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput by configuration::lifecycle_delete;
     get_bucket_notification_configuration: GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput by configuration::notification_get;
     put_bucket_notification_configuration: PutBucketNotificationConfigurationInput => PutBucketNotificationConfigurationOutput by configuration::notification_put;
+    get_bucket_logging: GetBucketLoggingInput => GetBucketLoggingOutput by configuration::logging_get;
+    put_bucket_logging: PutBucketLoggingInput => PutBucketLoggingOutput by configuration::logging_put;
     get_bucket_replication: GetBucketReplicationInput => GetBucketReplicationOutput by configuration::replication_get;
     delete_bucket_replication: DeleteBucketReplicationInput => DeleteBucketReplicationOutput by configuration::replication_delete;
     get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput by configuration::website_get;

@@ -14,6 +14,8 @@ pub struct Settings {
     pub block_public_access: bool,
     /// For tests: how many seconds a day of a lifecycle rule has, without waiting for midnight. `None`: real days.
     pub lifecycle_debug_day_seconds: Option<u32>,
+    /// How long lines of access logs are gathered before they are delivered, in seconds.
+    pub log_delivery_seconds: u32,
     /// Where notifications go: destinations' ARNs, and addresses that [`crate::webhook_check`] let pass.
     pub webhooks: BTreeMap<String, String>,
 }
@@ -25,6 +27,7 @@ impl Default for Settings {
             ownership: Ownership::BucketOwnerEnforced,
             block_public_access: true,
             lifecycle_debug_day_seconds: None,
+            log_delivery_seconds: 300,
             webhooks: BTreeMap::new(),
         }
     }

@@ -123,6 +123,35 @@ fn owns(caller: &Caller, bucket: &Bucket) -> bool {
     caller.account() == Some(&bucket.owner)
 }
 
+/// Whether S3 may deliver a bucket's access logs to another ("Permissions for log delivery"): by the target's policy, which is asked
+/// for a service, or its list of grants.
+///
+/// # Errors
+/// `InternalError` for a policy that can't be read.
+pub(crate) fn logs_allowed(source: &Bucket, target: &Bucket, prefix: &str) -> Result<bool> {
+    let values = |key: &str| match key {
+        "aws:sourcearn" => Some(vec![format!("arn:aws:s3:::{}", source.name)]),
+        "aws:sourceaccount" => Some(vec![source.owner.as_str().to_owned()]),
+        _ => None,
+    };
+    let request = Request {
+        principal: Principal::Service("logging.s3.amazonaws.com"),
+        action: "s3:PutObject",
+        resource: &format!("arn:aws:s3:::{}/{prefix}", target.name),
+        context: &values,
+    };
+    let delivers = |permission| target.acl.grants.iter().any(|g| g.grantee == Grantee::LogDelivery && g.permission == permission);
+    let by_list = || {
+        let all = delivers(Permission::FullControl);
+        grants_count(target) && (all || delivers(Permission::Write) && delivers(Permission::ReadAcp))
+    };
+    Ok(match policy(target)?.map(|policy| policy.evaluate(&request)) {
+        Some(Verdict::Allow { .. }) => true,
+        Some(Verdict::Deny { .. }) => false,
+        Some(Verdict::Silent) | None => by_list(),
+    })
+}
+
 /// Whether lists of grants count.
 pub(crate) fn grants_count(bucket: &Bucket) -> bool {
     bucket.ownership != Some(Ownership::BucketOwnerEnforced)

@@ -75,6 +75,7 @@ impl World {
             clock: Arc::new(Still),
             settings: Arc::new(Settings::default()),
             events: crate::notification::Events::new(),
+            log: crate::access_log::AccessLog::default(),
         };
         s3.objects.bucket_create(Bucket { ownership: Some(ownership), ..bucket() }).await.unwrap();
         let world = Self { s3, _dir: dir };

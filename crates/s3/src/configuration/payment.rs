@@ -3,20 +3,25 @@
 use super::{document, document_put, malformed};
 use crate::error::Result;
 use crate::service::S3;
+use objects::Bucket;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, s3_error};
 
 const PAYMENT: &str = "request-payment";
 const ACCELERATE: &str = "accelerate";
 
+/// Who pays for requests to a bucket.
+pub(super) fn payer(bucket: &Bucket) -> Result<Payer> {
+    let found: Option<RequestPaymentConfiguration> = document(bucket, PAYMENT)?;
+    Ok(found.map_or_else(|| Payer::from_static(Payer::BUCKET_OWNER), |c| c.payer))
+}
+
 /// GetBucketRequestPayment.
 pub(crate) async fn payment_get(
     s3: &S3,
     request: S3Request<GetBucketRequestPaymentInput>,
 ) -> Result<S3Response<GetBucketRequestPaymentOutput>> {
-    let found: Option<RequestPaymentConfiguration> = document(&*s3.bucket(&request.input.bucket)?, PAYMENT)?;
-    let payer = found.map_or_else(|| Payer::from_static(Payer::BUCKET_OWNER), |c| c.payer);
-    Ok(S3Response::new(GetBucketRequestPaymentOutput { payer: Some(payer) }))
+    Ok(S3Response::new(GetBucketRequestPaymentOutput { payer: Some(payer(&*s3.bucket(&request.input.bucket)?)?) }))
 }
 
 /// PutBucketRequestPayment.

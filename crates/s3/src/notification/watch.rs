@@ -52,9 +52,10 @@ fn deed<T: Any>(request: &S3Request<T>) -> Option<(&str, Deed)> {
     let input: &dyn Any = &request.input;
     let made = |name, key: &str| Deed::Made { name, key: key.to_owned() };
     if let Some(input) = input.downcast_ref::<PutObjectInput>() {
-        // A form is done as the same operation.
-        let name = if request.method == http::Method::POST { "ObjectCreated:Post" } else { "ObjectCreated:Put" };
-        return Some((&input.bucket, made(name, &input.key)));
+        return Some((&input.bucket, made("ObjectCreated:Put", &input.key)));
+    }
+    if let Some(input) = input.downcast_ref::<PostObjectInput>() {
+        return Some((&input.bucket, made("ObjectCreated:Post", &input.key)));
     }
     if let Some(input) = input.downcast_ref::<CopyObjectInput>() {
         return Some((&input.bucket, made("ObjectCreated:Copy", &input.key)));

@@ -1,5 +1,6 @@
 //! What S3 does by itself, beside answering.
 
+mod access_log;
 mod lifecycle;
 mod sweep;
 
@@ -10,14 +11,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 impl Front {
-    /// What S3 does by itself: it follows the buckets' lifecycle rules and delivers notifications. Ends when `stopping` says so; whatever was left undone is found
+    /// What S3 does by itself: it follows the buckets' lifecycle rules and delivers notifications and access logs. Ends when `stopping` says so; whatever was left undone is found
     /// again at the next start.
     pub fn upkeep(&self, stopping: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
         let notices = self.s3.events.listen();
         let rules = lifecycle::follow(self.s3.clone(), stopping.clone());
-        let told = webhook::deliver(self.s3.clone(), notices, stopping);
+        let told = webhook::deliver(self.s3.clone(), notices, stopping.clone());
+        let logs = access_log::deliver(self.s3.clone(), stopping);
         async {
-            tokio::join!(rules, told);
+            tokio::join!(rules, told, logs);
         }
     }
 }

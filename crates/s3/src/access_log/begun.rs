@@ -1,0 +1,148 @@
+//! What a line needs of a request, kept while it is answered.
+
+use super::{AccessLog, Request, operation};
+use crate::caller::canonical_id;
+use crate::service::S3;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, header};
+use http_body::Body as _;
+use model::time::Timestamp;
+use objects::Bucket;
+use s3s::Body;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Errors of requests whose signature is nobody's.
+const NOBODY: [&str; 6] = [
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+    "AuthorizationHeaderMalformed",
+    "AuthorizationQueryParametersError",
+    "RequestTimeTooSkewed",
+    "InvalidToken",
+];
+
+/// A request to a bucket whose owner wants lines.
+pub(crate) struct Begun {
+    bucket: Arc<Bucket>,
+    head: Parts,
+    key: Option<String>,
+    website: bool,
+    address: IpAddr,
+    at: Timestamp,
+    started: Instant,
+}
+
+impl Begun {
+    /// `None`: nobody wants a line. `bucket_in_host`: the path is a key.
+    pub(crate) fn new(s3: &S3, bucket: Option<&str>, head: &Parts, bucket_in_host: bool, website: bool, address: IpAddr) -> Option<Self> {
+        let bucket = s3.objects.bucket(bucket?).filter(|bucket| AccessLog::wanted(bucket))?;
+        let path = head.uri.path().strip_prefix('/').unwrap_or_default();
+        let key = if bucket_in_host { path } else { path.split_once('/').map_or("", |(_, key)| key) };
+        let key = percent_encoding::percent_decode_str(key).decode_utf8_lossy().into_owned();
+        let key = Some(key).filter(|key| !key.is_empty());
+        // Without its extensions, which hold more than a line needs.
+        let mut kept = http::Request::new(()).into_parts().0;
+        (kept.method, kept.uri, kept.version) = (head.method.clone(), head.uri.clone(), head.version);
+        kept.headers = head.headers.clone();
+        Some(Self { bucket, head: kept, key, website, address, at: s3.now(), started: Instant::now() })
+    }
+
+    /// Keeps the line, now that there is an answer. Its body may still be on its way.
+    pub(crate) fn end(self, s3: &S3, id: &str, answer: &Response<Body>) {
+        let Parts { method, uri, version, headers, .. } = &self.head;
+        let query = uri.query().unwrap_or_default();
+        let error = code(answer);
+        let (access_key, signed) = signature(headers, query);
+        let known = access_key.filter(|_| !error.as_deref().is_some_and(|code| NOBODY.contains(&code)));
+        let snapshot = s3.store.snapshot();
+        let requester = known.and_then(|key| snapshot.access_key(key)).map(|key| canonical_id(&key.account));
+        let copies = headers.contains_key("x-amz-copy-source");
+        let sent =
+            (method != Method::HEAD).then(|| number(answer.headers(), "content-length").or_else(|| answer.body().size_hint().exact()));
+        let line = Request {
+            at: self.at,
+            address: self.address.to_canonical().to_string(),
+            requester,
+            id,
+            operation: operation(method, query, self.key.is_some(), copies, self.website),
+            key: self.key.as_deref(),
+            uri: format!("{method} {uri} {version:?}"),
+            status: answer.status().as_u16(),
+            error,
+            sent: sent.flatten(),
+            size: self.size(answer),
+            took: self.started.elapsed(),
+            referer: text(headers, header::REFERER.as_str()),
+            agent: text(headers, header::USER_AGENT.as_str()),
+            version: Some(text(answer.headers(), "x-amz-version-id")).filter(|version| !version.is_empty()),
+            signed,
+            host: text(headers, header::HOST.as_str()),
+        };
+        s3.log.add(&self.bucket, &line);
+    }
+
+    /// Bytes of the object that was read or written.
+    fn size(&self, answer: &Response<Body>) -> Option<u64> {
+        let headers = &self.head.headers;
+        if self.key.is_none() || !answer.status().is_success() {
+            return None;
+        }
+        if self.head.method == Method::PUT {
+            return number(headers, "x-amz-decoded-content-length").or_else(|| number(headers, "content-length"));
+        }
+        if self.head.method != Method::GET && self.head.method != Method::HEAD {
+            return None;
+        }
+        let whole = text(answer.headers(), "content-range").rsplit_once('/').and_then(|(_, whole)| whole.parse().ok());
+        whole.or_else(|| number(answer.headers(), "content-length"))
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    text(headers, name).parse().ok()
+}
+
+/// The access key of a signature, and where it stood.
+fn signature<'a>(headers: &'a HeaderMap, query: &'a str) -> (Option<&'a str>, Option<&'static str>) {
+    let parameter = query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Credential="));
+    let (credential, from) = match text(headers, "authorization").split_once("Credential=") {
+        Some((_, credential)) => (credential, "AuthHeader"),
+        None => match parameter {
+            Some(credential) => (credential, "QueryString"),
+            None => return (None, None),
+        },
+    };
+    (credential.split(['/', '%']).next(), Some(from))
+}
+
+/// The code of an error's document.
+fn code(answer: &Response<Body>) -> Option<String> {
+    if answer.status().is_success() || answer.status().is_redirection() {
+        return None;
+    }
+    let body = answer.body().bytes()?;
+    let text = std::str::from_utf8(&body).ok()?;
+    let (code, _) = text.split_once("<Code>")?.1.split_once("</Code>")?;
+    Some(code).filter(|code| code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn who_signed() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(signature(&headers, "a=b"), (None, None));
+        assert_eq!(signature(&headers, "x&X-Amz-Credential=AKIA%2F2026%2Fr"), (Some("AKIA"), Some("QueryString")));
+        headers.insert("authorization", "AWS4-HMAC-SHA256 Credential=AKIB/2026/r/s3/aws4_request, SignedHeaders=host".parse().unwrap());
+        assert_eq!(signature(&headers, ""), (Some("AKIB"), Some("AuthHeader")));
+    }
+}
