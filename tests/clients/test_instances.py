@@ -126,7 +126,7 @@ def test_a_simulated_data_directory_stays_so(cloud):
 def test_status_in_a_pipe_is_plain_lines(cloud):
     told, lines = cloud.status(), cloud.pileus("status").stdout.splitlines()
     assert [line[:13].strip() for line in lines if not line.startswith("note")] == [
-        "cloud", "endpoint", "accelerator", "way out", "accounts", "images", "instances", "processors", "memory", "disk"]
+        "cloud", "endpoint", "accelerator", "way out", "accounts", "images", "instances", "processors", "memory", "objects", "disk"]
     assert not any(set(line) & set("│┌└─\x1b") for line in lines)
     processors = next(line for line in lines if line.startswith("processors"))
     assert processors.endswith(f"of {told['vcpus']} in use ({told['host_vcpus']} of the host × vcpu_overcommit 16)")
