@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use twox_hash::{XxHash3_64, XxHash3_128, XxHash64};
 
 /// Bytes that are gathered before a blocking thread takes them.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 256 << 10;
 
 /// What S3 computes if nobody names an algorithm.
 pub(crate) const DEFAULT: Algorithm = Algorithm::Crc64Nvme;
