@@ -9,6 +9,7 @@ import random
 import urllib.parse
 import urllib.request
 import uuid
+import zlib
 
 import botocore.auth
 import botocore.awsrequest
@@ -153,6 +154,24 @@ def test_checksums_are_compared(s3, bare, bucket):
     assert code(bare("POST", f"/{bucket}?delete", document, Content_MD5=b64(hashlib.md5(b"").digest()))) == (400, "BadDigest")
     assert code(bare("POST", f"/{bucket}?delete", document)) == (400, "InvalidRequest")
     assert s3.head_object(Bucket=bucket, Key="k")
+
+
+def test_a_body_in_one_chunk_takes_little_memory(cloud, s3, bare, bucket):
+    """As the clients of AWS's common runtime send parts."""
+    most = lambda: int(next(line.split()[1] for line in open(f"/proc/{cloud.process.pid}/status") if line.startswith("VmHWM")))
+    body = noise(100 * MIB)
+    crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+    chunk = lambda crc: b"%x\r\n%s\r\n0\r\nx-amz-checksum-crc32:%s\r\n\r\n" % (len(body), body, crc.encode())
+    headers = dict(x_amz_trailer="x-amz-checksum-crc32", x_amz_decoded_content_length=str(len(body)), content_encoding="aws-chunked")
+    before = most()
+    assert bare("PUT", f"/{bucket}/k", chunk(crc), says="STREAMING-UNSIGNED-PAYLOAD-TRAILER", **headers)[0] == 200
+    assert most() - before < 32 * 1024, "KiB"
+    found = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+    assert (found["ContentLength"], found["ChecksumCRC32"], "ContentEncoding" in found) == (len(body), crc, False)
+    assert code(bare("PUT", f"/{bucket}/k2", chunk("AAAAAA=="), says="STREAMING-UNSIGNED-PAYLOAD-TRAILER", **headers)) == (400, "BadDigest")
+    assert most() - before < 32 * 1024, "KiB"
+    assert hashlib.md5(s3.get_object(Bucket=bucket, Key="k")["Body"].read()).digest() == hashlib.md5(body).digest()
+    assert most() - before < 32 * 1024, "KiB"
 
 
 def test_conditions(s3, bucket):

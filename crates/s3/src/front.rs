@@ -10,6 +10,7 @@ use crate::notification::Events;
 use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
+use crate::split::Split;
 use crate::time;
 use crate::website;
 use crate::xml;
@@ -200,7 +201,7 @@ impl Front {
             None if form::is_form(&head, bucket_in_host) => {
                 form::answer(self, head, Body::http_body_unsync(Patient::new(body)), bucket.as_deref().unwrap_or_default()).await
             }
-            None => match Compared::new(&head, Patient::new(body)) {
+            None => match Compared::new(&head, Split::new(&head, Patient::new(body))) {
                 Ok((body, refusal)) => {
                     date_add(&mut head.headers);
                     range_drop(&mut head);

@@ -30,6 +30,7 @@ mod range;
 mod record;
 mod service;
 mod settings;
+mod split;
 mod sse;
 mod time;
 mod unbuilt;
