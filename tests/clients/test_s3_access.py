@@ -339,6 +339,10 @@ def test_signed_forms(main, other, bucket):
     sized = main.generate_presigned_post(bucket, "k", Conditions=[["content-length-range", 2, 4]])
     assert [send(sized, body=b"x" * length)[2] for length in (1, 5)] == ["EntityTooSmall", "EntityTooLarge"]
     assert send(sized, body=b"xxx")[0] == 204
+    # A long one, with everything in it that looks like an end.
+    long = (b"\r\n--" * 300_000 + b"\r") * 5
+    assert send(main.generate_presigned_post(bucket, "long"), body=long)[0] == 204
+    assert main.get_object(Bucket=bucket, Key="long")["Body"].read() == long
     # A sum that isn't the body's, and nothing at all.
     summed = main.generate_presigned_post(bucket, "k", Conditions=[["starts-with", "$x-amz-checksum-sha256", ""]])
     sha = lambda body: base64.b64encode(hashlib.sha256(body).digest()).decode()

@@ -31,8 +31,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
 
-/// Longest file in a form, in bytes: `s3s` keeps it in memory.
-const FORM_FILE_BYTES_MAX: u64 = 256 << 20;
 /// How far a presigned URL's date may be ahead, in seconds.
 const SKEW_SECONDS: u32 = 900;
 
@@ -135,7 +133,8 @@ impl Front {
         let s3 = S3 { objects, store, clock, settings: Arc::new(settings), events: Events::new(), log: AccessLog::default() };
         let mut config = S3Config::default();
         config.xml_max_body_size = precheck::XML_BYTES_MAX;
-        config.post_object_max_file_size = FORM_FILE_BYTES_MAX;
+        // Forms don't come to s3s.
+        config.post_object_max_file_size = 0;
         config.presigned_url_max_skew_time_secs = SKEW_SECONDS;
         let mut builder = S3ServiceBuilder::new(s3.clone());
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));

@@ -17,8 +17,8 @@ pub(crate) const BODY_BYTES_MAX: u64 = 5 << 30;
 /// A body that a client announced.
 pub(crate) struct Incoming {
     pub(crate) body: Option<StreamingBlob>,
-    /// Its length as announced.
-    pub(crate) length: u64,
+    /// Its length as announced; a form announces none.
+    pub(crate) length: Option<u64>,
     pub(crate) seal: Seal,
     /// What the client says of it.
     pub(crate) expected: Expected,
@@ -46,7 +46,7 @@ pub(crate) async fn take(s3: &S3, incoming: Incoming) -> Result<(Staged, Compute
     let Incoming { body, length, seal, expected } = incoming;
     let mut sums = Sums::new(expected.algorithm());
     let mut staging = s3.objects.stage(seal);
-    let mut left = length;
+    let mut left = length.unwrap_or(BODY_BYTES_MAX);
     if let Some(mut body) = body {
         while let Some(bytes) = body.next().await {
             let bytes = bytes.map_err(broken)?;
@@ -55,7 +55,7 @@ pub(crate) async fn take(s3: &S3, incoming: Incoming) -> Result<(Staged, Compute
             staging.write(bytes).await.map_err(error::engine)?;
         }
     }
-    if left > 0 {
+    if left > 0 && length.is_some() {
         return Err(incomplete());
     }
     let computed = sums.finish().await?;
@@ -70,6 +70,11 @@ fn incomplete() -> S3Error {
 
 /// What S3 answers when a body breaks off. The errors of s3s's own streams can only be told by their text.
 fn broken(error: s3s::StdError) -> S3Error {
+    // A form's file says itself what is wrong.
+    let error = match error.downcast::<S3Error>() {
+        Ok(error) => return *error,
+        Err(error) => error,
+    };
     // The source of a copy.
     let error = match error.downcast::<objects::Error>() {
         Ok(error) => return error::engine(*error),

@@ -2,7 +2,6 @@
 
 use crate::access_log::AccessLog;
 use crate::error::Result;
-use crate::form;
 use crate::notification::Events;
 use crate::object;
 use crate::settings::Settings;
@@ -121,8 +120,6 @@ operations! {
     get_object_tagging: GetObjectTaggingInput => GetObjectTaggingOutput by object::tagging::get;
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput by object::tagging::put;
     delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput by object::tagging::delete;
-
-    post_object: PostObjectInput => PostObjectOutput by form::post;
 
     // Who may do what.
     get_bucket_acl: GetBucketAclInput => GetBucketAclOutput by access::bucket_acl_get;

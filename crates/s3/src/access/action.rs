@@ -22,8 +22,8 @@ pub(crate) const OF_THE_OWNER: [&str; 3] = ["s3:GetBucketPolicy", "s3:PutBucketP
 
 /// Operations of an account, without a bucket that is there.
 pub(crate) const OF_THE_ACCOUNT: [&str; 3] = ["ListBuckets", "CreateBucket", "ListDirectoryBuckets"];
-/// Operations whose keys are in the body: DeleteObjects asks for each itself, a form was asked for when it was read.
-pub(crate) const OF_THE_BODY: [&str; 2] = ["DeleteObjects", "PostObject"];
+/// The operation whose keys are in the body: it asks for each itself.
+pub(crate) const DELETE_MANY: &str = "DeleteObjects";
 /// Operations that make an object, by what their headers say of it.
 pub(crate) const MAKING: [&str; 3] = ["PutObject", "CopyObject", "CreateMultipartUpload"];
 /// Operations that can be made to depend on an object's ETag.

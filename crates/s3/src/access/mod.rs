@@ -18,7 +18,6 @@ pub(crate) use public::{public_access_block_delete, public_access_block_get, pub
 
 use crate::caller::Caller;
 use crate::error::{self, Result};
-use crate::form::Form;
 use crate::front::Peer;
 use crate::service::S3;
 use http::HeaderValue;
@@ -35,12 +34,9 @@ const BUCKET_REGION: &str = "x-amz-bucket-region";
 #[async_trait::async_trait]
 impl S3Access for S3 {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let form = cx.extensions_mut().get::<Arc<Form>>().cloned();
-        let caller = match (cx.credentials(), form) {
-            // Its signature was judged, and taken away.
-            (None, Some(form)) => form.caller.clone(),
-            (None, None) => Caller::Anonymous,
-            (Some(credentials), _) => {
+        let caller = match cx.credentials() {
+            None => Caller::Anonymous,
+            Some(credentials) => {
                 let snapshot = self.store.snapshot();
                 let key = snapshot.access_key(&credentials.access_key).ok_or_else(error::denied)?;
                 Caller::Account(key.account.clone())
@@ -94,7 +90,7 @@ impl S3 {
 
     async fn authorize_in(&self, caller: &Caller, bucket: &Bucket, wanted: Wanted<'_>, around: &Circumstances) -> Result<()> {
         let Wanted { operation, key, .. } = wanted;
-        if action::OF_THE_BODY.contains(&operation) || operation == "PutObjectTagging" {
+        if operation == action::DELETE_MANY || operation == "PutObjectTagging" {
             return Ok(());
         }
         let version = around.query("versionId");

@@ -1,26 +1,27 @@
-//! Objects that come in forms ("POST Object"). The fields are read here first, because `s3s` doesn't know all of them: `acl`, `tagging`,
-//! the file's name in the key; then `s3s` reads the form again, without its signature, and asks the operation for it.
+//! Objects that come in forms ("POST Object"). `s3s` is not asked: it doesn't know `acl`, `tagging` and the file's name in the key, holds
+//! a form's date against the clock, and keeps files in memory.
 
+mod file;
 mod head;
 mod operation;
 mod signature;
 
-pub(crate) use operation::post;
-
 use crate::body::Stalled;
 use crate::caller::Caller;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::front::{Front, error_response};
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use crate::intake::BODY_BYTES_MAX;
+use bytes::BytesMut;
+use futures_util::{FutureExt as _, StreamExt as _};
 use head::Head;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Frame;
-use http_body_util::StreamBody;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use s3s::{Body, s3_error};
-use std::sync::{Arc, OnceLock};
+use s3s::dto::{Metadata, StreamingBlob};
+use s3s::{Body, S3Error, s3_error};
+use std::ops::RangeInclusive;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 /// What stands in a path as it is (RFC 3986, unreserved), and slashes.
 const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
@@ -30,17 +31,15 @@ const HEADERS: [&str; 7] =
 /// Fields that say who sends the form.
 const SIGNING: [&str; 5] = ["x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-security-token", "x-amz-signature"];
 
-/// A form that was read; an extension of its request.
+/// A form that was read up to its file; an extension of its request.
 #[derive(Debug)]
 pub(crate) struct Form {
     /// Names are in lower case.
     fields: Vec<(String, String)>,
     /// Who sends it.
-    pub(crate) caller: Caller,
-    /// The bucket's name.
-    bucket: String,
-    /// What is said of the object once it is there.
-    posted: OnceLock<HeaderMap>,
+    caller: Caller,
+    /// How long its file may be, in bytes.
+    lengths: RangeInclusive<u64>,
 }
 
 /// Whether a request is a form for a bucket: none for an object is.
@@ -58,12 +57,15 @@ fn boundary(head: &Parts) -> Option<String> {
 /// Answers a request that is a form.
 pub(crate) async fn answer(front: &Front, head: Parts, body: Body, bucket: &str) -> Response<Body> {
     let place = place(&head);
-    let (form, request) = match read(front, head, body, bucket).await {
-        Ok(read) => read,
-        Err(error) => return error_response(error),
+    let done = async {
+        let (form, file) = read(front, &head, body, bucket).await?;
+        let form = Arc::new(form);
+        let posted = operation::put(&front.s3, &form, head, file, bucket).await?;
+        Ok(form.done(&posted, bucket, &place))
     };
-    let answer = front.run(request).await;
-    form.posted.get().map_or(answer, |posted| form.done(posted, bucket, &place))
+    // A panic costs its caller an `InternalError`, as with s3s's operations.
+    let done = AssertUnwindSafe(done).catch_unwind().await;
+    done.unwrap_or_else(|_| Err(error::internal(&anyhow::anyhow!("an operation panicked")))).unwrap_or_else(error_response)
 }
 
 /// Where the bucket's objects are, as the client sees it; it ends in a slash.
@@ -72,24 +74,16 @@ fn place(head: &Parts) -> String {
     format!("http://{host}{}/", head.uri.path().trim_end_matches('/'))
 }
 
-/// Reads a form's fields, and gives its request for `s3s`.
-async fn read(front: &Front, mut head: Parts, mut body: Body, bucket: &str) -> Result<(Arc<Form>, Request<Body>)> {
-    let boundary = boundary(&head).ok_or_else(head::malformed)?;
-    let mut buffer = Vec::new();
+/// Reads a form up to its file, and asks whether it may be.
+async fn read(front: &Front, head: &Parts, mut body: Body, bucket: &str) -> Result<(Form, StreamingBlob)> {
+    let boundary = boundary(head).ok_or_else(head::malformed)?;
+    let mut buffer = BytesMut::new();
     let Head { mut fields, filename, length } = loop {
         if let Some(read) = head::parse(&buffer, &boundary)? {
             break read;
         }
-        match body.next().await {
-            Some(Ok(bytes)) => buffer.extend_from_slice(&bytes),
-            Some(Err(error)) if error.is::<Stalled>() => {
-                return Err(s3_error!(
-                    RequestTimeout,
-                    "Your socket connection to the server was not read from or written to within the timeout period."
-                ));
-            }
-            Some(Err(_)) | None => return Err(s3_error!(IncompleteBody, "The request body terminated unexpectedly")),
-        }
+        let more = body.next().await.ok_or_else(|| broken(None))?;
+        buffer.extend_from_slice(&more.map_err(|error| broken(Some(&error)))?);
     };
     let key = fields.iter_mut().find(|(name, _)| name == "key");
     let (_, key) = key.ok_or_else(|| {
@@ -103,17 +97,22 @@ async fn read(front: &Front, mut head: Parts, mut body: Body, bucket: &str) -> R
     if fields.iter().enumerate().any(|(at, (name, _))| fields[..at].iter().any(|(n, _)| n == name)) {
         return Err(s3_error!(InvalidArgument, "A field of a POST form must not be given twice."));
     }
-    let mut form = Form { fields, caller: Caller::Anonymous, bucket: bucket.to_owned(), posted: OnceLock::new() };
-    if let Some(account) = form.account(&front.s3, bucket)? {
-        form.caller = Caller::Account(account);
+    let mut form = Form { fields, caller: Caller::Anonymous, lengths: 0..=BODY_BYTES_MAX };
+    if let Some((account, lengths)) = form.account(&front.s3, bucket)? {
+        (form.caller, form.lengths) = (Caller::Account(account), lengths);
     }
-    operation::authorize(&front.s3, &form, &head, bucket).await?;
-    let form = Arc::new(form);
-    head.extensions.insert(form.clone());
-    let begin = Bytes::from(form.written(&boundary));
-    let rest = Bytes::from(buffer).slice(length..);
-    let body = stream::iter([Ok(begin), Ok(rest)]).chain(body).map(|bytes| bytes.map(Frame::data));
-    Ok((form, Request::from_parts(head, Body::http_body_unsync(StreamBody::new(body)))))
+    operation::authorize(&front.s3, &form, head, bucket).await?;
+    let file = file::read(buffer.split_off(length), body, &boundary, form.lengths.clone());
+    Ok((form, StreamingBlob::wrap(file)))
+}
+
+/// What is answered when a body breaks off.
+fn broken(error: Option<&s3s::StdError>) -> S3Error {
+    if error.is_some_and(|error| error.is::<Stalled>()) {
+        let text = "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.";
+        return s3_error!(RequestTimeout, "{text}");
+    }
+    s3_error!(IncompleteBody, "The request body terminated unexpectedly")
 }
 
 impl Form {
@@ -122,17 +121,10 @@ impl Form {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The form up to its file, for `s3s`, which must not judge the signature again.
-    fn written(&self, boundary: &str) -> String {
-        let mut text = String::new();
-        for (name, value) in &self.fields {
-            // A status that is no number is passed over, as S3 does with one that it doesn't know.
-            let passed_over = name == "success_action_status" && value.parse::<i32>().is_err();
-            if name != "x-amz-signature" && !passed_over {
-                text += &format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
-            }
-        }
-        text + &format!("--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n\r\n")
+    /// The client's metadata.
+    fn metadata(&self) -> Metadata {
+        let named = |(name, value): &(String, String)| Some((name.strip_prefix("x-amz-meta-")?.to_owned(), value.clone()));
+        self.fields.iter().filter_map(named).collect()
     }
 
     /// The fields as the headers that they stand for.

@@ -2,20 +2,21 @@
 
 use super::Form;
 use crate::access::{Circumstances, expected_owner, right_region};
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::front::Peer;
 use crate::object;
 use crate::service::S3;
+use http::HeaderMap;
 use http::request::Parts;
-use s3s::dto::{PostObjectInput, PostObjectOutput, PutObjectInput, Tagging};
+use s3s::dto::{PutObjectInput, StreamingBlob, Tagging};
 use s3s::xml::{Deserialize as _, Deserializer};
-use s3s::{S3Request, S3Response, s3_error};
+use s3s::{S3Request, s3_error};
 use std::sync::Arc;
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
 
-/// Whether the form's sender may put what it describes, where it says. Asked before the file is read, which `s3s` keeps in memory.
+/// Whether the form's sender may put what it describes, where it says. Asked before the file is read.
 pub(super) async fn authorize(s3: &S3, form: &Form, head: &Parts, bucket: &str) -> Result<()> {
     let bucket = s3.bucket(bucket)?;
     if let Some(region) = form.region() {
@@ -32,27 +33,30 @@ pub(super) async fn authorize(s3: &S3, form: &Form, head: &Parts, bucket: &str) 
     s3.allow_form(&form.caller, &bucket, key, &around).await
 }
 
-/// PostObject: of a form that was read and allowed.
-pub(crate) async fn post(s3: &S3, request: S3Request<PostObjectInput>) -> Result<S3Response<PostObjectOutput>> {
-    let form: Arc<Form> = request.extensions.get().cloned().ok_or_else(error::denied)?;
-    // s3s read the request anew; it must have found what was allowed.
-    if request.input.bucket != form.bucket || form.field("key") != Some(&request.input.key) {
-        return Err(error::denied());
-    }
-    let headers = form.headers()?;
-    let put = request.map_input(|form| PutObjectInput {
-        body: form.body,
-        bucket: form.bucket,
-        // An empty file has no length in s3s's eyes.
-        content_length: form.content_length.or(Some(0)),
-        key: form.key,
-        metadata: form.metadata,
+/// Puts what a form holds, as PutObject does, and says what PutObject says.
+pub(super) async fn put(s3: &S3, form: &Arc<Form>, head: Parts, file: StreamingBlob, bucket: &str) -> Result<HeaderMap> {
+    let input = PutObjectInput {
+        body: Some(file),
+        bucket: bucket.to_owned(),
+        key: form.field("key").unwrap_or_default().to_owned(),
+        metadata: Some(form.metadata()),
         ..PutObjectInput::default()
-    });
-    let stored = object::put(s3, S3Request { headers, ..put }).await?;
-    // Nothing else sets it.
-    _ = form.posted.set(stored.headers);
-    Ok(S3Response::new(PostObjectOutput::default()))
+    };
+    let mut extensions = head.extensions;
+    extensions.insert(form.caller.clone());
+    extensions.insert(form.clone());
+    let request = S3Request {
+        input,
+        method: head.method,
+        uri: head.uri,
+        headers: form.headers()?,
+        extensions,
+        credentials: None,
+        region: None,
+        service: None,
+        trailing_headers: None,
+    };
+    object::put(s3, request).await.map(|stored| stored.headers)
 }
 
 /// A document of tags, as the header that stands for it.

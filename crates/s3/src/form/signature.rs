@@ -1,8 +1,9 @@
 //! Whose a form is: the signature of its policy, and whether the policy lets it be ("Authenticating requests in browser-based uploads
-//! using POST"). `s3s` compares a form's date with the clock as if it were a request's; a form may be as old as its policy lets it.
+//! using POST"). A form may be as old as its policy lets it.
 
 use super::Form;
 use crate::error::Result;
+use crate::intake::BODY_BYTES_MAX;
 use crate::service::S3;
 use crate::time;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -10,17 +11,18 @@ use model::scope::AccountId;
 use s3s::post_policy::{PostPolicy, PostPolicyCondition};
 use s3s::{S3Error, s3_error};
 use sha2::Sha256;
+use std::ops::RangeInclusive;
 
 /// The only way to sign.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 impl Form {
-    /// Whose it is: nobody's without a policy.
+    /// Whose it is and how long its file may be: nobody's without a policy.
     ///
     /// # Errors
     /// `InvalidRequest` for a signature of the older way, `InvalidArgument` for what is missing, `InvalidAccessKeyId`,
     /// `SignatureDoesNotMatch`, `AccessDenied` for what the policy doesn't let be, `InvalidPolicyDocument`.
-    pub(super) fn account(&self, s3: &S3, bucket: &str) -> Result<Option<AccountId>> {
+    pub(super) fn account(&self, s3: &S3, bucket: &str) -> Result<Option<(AccountId, RangeInclusive<u64>)>> {
         let signature = self.field("x-amz-signature");
         if signature.is_none() && (self.field("signature").is_some() || self.field("awsaccesskeyid").is_some()) {
             let text = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.";
@@ -55,32 +57,46 @@ impl Form {
         let unknown = || s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records.");
         let key = snapshot.access_key(id).ok_or_else(unknown)?;
         verify(&key.secret, &[day, region, "s3", "aws4_request"], policy, signature)?;
-        self.obeys(s3, policy, bucket)?;
-        Ok(Some(key.account.clone()))
+        let lengths = self.obeys(s3, policy, bucket)?;
+        Ok(Some((key.account.clone(), lengths)))
     }
 
-    /// Whether the policy lets the form be. `s3s` goes on to ask whether it names every field, and judges the file's length.
-    fn obeys(&self, s3: &S3, policy: &str, bucket: &str) -> Result<()> {
+    /// Whether the policy lets the form be, and files of which lengths.
+    fn obeys(&self, s3: &S3, policy: &str, bucket: &str) -> Result<RangeInclusive<u64>> {
         let invalid = |_| s3_error!(InvalidPolicyDocument, "Invalid Policy: Invalid JSON.");
         let policy = PostPolicy::from_base64(policy).map_err(invalid)?;
         if s3.now() >= time::read(&policy.expiration) {
             return Err(s3_error!(AccessDenied, "Invalid according to Policy: Policy expired."));
         }
         let value = |field: &str| if field == "bucket" { bucket } else { self.field(field).unwrap_or_default() };
+        let names = |name: &str| {
+            policy.conditions.iter().any(|condition| match condition {
+                PostPolicyCondition::Eq { field, .. } | PostPolicyCondition::StartsWith { field, .. } => field == name,
+                PostPolicyCondition::ContentLengthRange { .. } => false,
+            })
+        };
+        let free = |name: &str| matches!(name, "policy" | "x-amz-signature") || name.starts_with("x-ignore-");
+        if let Some((name, _)) = self.fields.iter().find(|(name, _)| !free(name) && !names(name)) {
+            return Err(s3_error!(AccessDenied, "Invalid according to Policy: Extra input fields: {name}"));
+        }
+        let mut lengths = 0..=BODY_BYTES_MAX;
         for condition in &policy.conditions {
             let (holds, operator, field, expected) = match condition {
                 PostPolicyCondition::Eq { field, value: expected } => (value(field) == expected, "eq", field, expected),
                 PostPolicyCondition::StartsWith { field, prefix } => {
                     (value(field).starts_with(prefix.as_str()), "starts-with", field, prefix)
                 }
-                PostPolicyCondition::ContentLengthRange { .. } => continue,
+                PostPolicyCondition::ContentLengthRange { min, max } => {
+                    lengths = (*min).max(*lengths.start())..=(*max).min(*lengths.end());
+                    continue;
+                }
             };
             if !holds {
                 let text = format!("Invalid according to Policy: Policy Condition failed: [\"{operator}\", \"${field}\", \"{expected}\"]");
                 return Err(s3_error!(AccessDenied, "{text}"));
             }
         }
-        Ok(())
+        Ok(lengths)
     }
 
     /// The region that it is signed for.

@@ -33,7 +33,8 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: S3Request<UploadPartCopyI
     let length = range.end - range.start;
     let body = Outgoing(s3.objects.read(&source.version, range, source.key));
     let expected = Expected::nothing(part::algorithm(&upload).unwrap_or(DEFAULT));
-    let (staged, computed) = intake::take(s3, Incoming { body: Some(StreamingBlob::new(body)), length, seal, expected }).await?;
+    let (staged, computed) =
+        intake::take(s3, Incoming { body: Some(StreamingBlob::new(body)), length: Some(length), seal, expected }).await?;
     let made = part::put(s3, &upload, number, staged, &computed).await?;
     let mut reply = HeaderMap::with_capacity(8);
     source.show(&mut reply);

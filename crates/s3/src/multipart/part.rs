@@ -29,7 +29,7 @@ pub(crate) async fn upload_part(s3: &S3, request: S3Request<UploadPartInput>) ->
     }
     let seal = sse::of_part(upload.record.encryption.as_ref(), sse::customer_key(&headers)?)?;
     let expected = expected.by_default(algorithm);
-    let (staged, computed) = intake::take(s3, Incoming { body: input.body, length, seal, expected }).await?;
+    let (staged, computed) = intake::take(s3, Incoming { body: input.body, length: Some(length), seal, expected }).await?;
     let part = put(s3, &upload, number, staged, &computed).await?;
     let mut reply = HeaderMap::with_capacity(8);
     record::put(&mut reply, "etag", &format!("\"{}\"", part.etag));

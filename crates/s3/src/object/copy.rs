@@ -94,7 +94,7 @@ pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result
     let expected = Expected::nothing(algorithm(&headers, from)?);
     let size = source.version.size;
     let body = Outgoing(s3.objects.read(&source.version, 0..size, source.key));
-    let incoming = Incoming { body: Some(StreamingBlob::new(body)), length: size, seal: sealing.seal, expected };
+    let incoming = Incoming { body: Some(StreamingBlob::new(body)), length: Some(size), seal: sealing.seal, expected };
     let (staged, computed) = intake::take(s3, incoming).await?;
     record.checksums = computed.checksums();
     let put = Put { bucket: input.bucket, key: input.key, staged, etag: computed.etag(), record, condition, now: s3.now() };

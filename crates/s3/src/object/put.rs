@@ -3,6 +3,7 @@
 use crate::caller::Caller;
 use crate::checksum::{self, Computed, Expected};
 use crate::error::{self, Result};
+use crate::form::Form;
 use crate::intake::{self, Incoming};
 use crate::object::lock;
 use crate::service::S3;
@@ -11,17 +12,19 @@ use http::HeaderMap;
 use objects::{Bucket, Put, Version};
 use s3s::dto::{PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, s3_error};
+use std::sync::Arc;
 
 /// PutObject.
 pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S3Response<PutObjectOutput>> {
     let caller = Caller::of(&request);
-    let S3Request { input, headers, trailing_headers, .. } = request;
+    let S3Request { input, headers, trailing_headers, extensions, .. } = request;
     let bucket = s3.bucket(&input.bucket)?;
     if input.write_offset_bytes.is_some() {
         return Err(condition::not_implemented());
     }
     let condition = condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref());
-    let length = intake::length(input.content_length, &headers)?;
+    let of_form = extensions.get::<Arc<Form>>().is_some();
+    let length = if of_form { None } else { Some(intake::length(input.content_length, &headers)?) };
     let expected = Expected::read(&headers, trailing_headers)?;
     if lock::asked(&headers) && !expected.any() {
         let text = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters";

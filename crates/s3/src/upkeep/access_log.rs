@@ -59,7 +59,7 @@ async fn one(s3: &S3, batch: &Batch) -> Result<()> {
     let body = s3s::Body::from(batch.lines.clone().into_bytes());
     let incoming = Incoming {
         body: Some(StreamingBlob::from(body)),
-        length: batch.lines.len() as u64,
+        length: Some(batch.lines.len() as u64),
         seal: sealing.seal,
         expected: Expected::nothing(checksum::DEFAULT),
     };
