@@ -354,3 +354,10 @@ def test_lengths_are_what_they_are_said_to_be(cloud, s3, bucket):
     assert code(put({"Content-Length": str((5 << 30) + 1)})) == (400, "EntityTooLarge")
     assert refused(s3.head_object, Bucket=bucket, Key="k") == (404, "404")
     assert put({"Content-Length": "5"}, b"hello")[0] == 200
+    other = urllib.parse.urlsplit(presigner.generate_presigned_url("put_object", Params={"Bucket": bucket + "x", "Key": "k"}))
+    connection = http.client.HTTPConnection(cloud.listen, timeout=30)
+    for _ in range(3):
+        connection.request("PUT", f"{other.path}?{other.query}", bytes(8 * MIB), {"Host": other.netloc})
+        answer = connection.getresponse()
+        assert code((answer.status, {}, answer.read())) == (404, "NoSuchBucket"), "a client that writes on reads the refusal"
+    connection.close()

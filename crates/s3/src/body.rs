@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +15,67 @@ const IDLE_TIME: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body did not arrive in time")]
 pub(crate) struct Stalled;
+
+/// Most bytes of a refused body that are read all the same.
+const DRAIN_BYTES_MAX: u64 = 64 << 20;
+/// How long a refused body is read.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// A body whose rest is read and thrown away when it is refused before its end. A client that still writes when its connection is closed
+/// never reads the answer, and S3's clients then send it all again.
+pub(crate) struct Drained<B: Body<Data = Bytes> + Send + Unpin + 'static> {
+    /// `None` only while it is dropped.
+    body: Option<B>,
+    /// Whether the rest is worth reading.
+    wanted: bool,
+}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Drained<B> {
+    /// With `waits`, the client has not sent it yet and waits to be told to: there is no rest to read.
+    pub(crate) fn new(body: B, waits: bool) -> Self {
+        let wanted = !waits && body.size_hint().upper().is_none_or(|length| length <= DRAIN_BYTES_MAX);
+        Self { body: Some(body), wanted }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Drop for Drained<B> {
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take().filter(|body| self.wanted && !body.is_end_stream()) else { return };
+        let rest = async move {
+            let mut left = DRAIN_BYTES_MAX;
+            while let Some(Ok(frame)) = body.frame().await {
+                let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len) as u64) else { return };
+                left = less;
+            }
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(DRAIN_TIME, rest));
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Body for Drained<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(cx);
+        // What has ended or failed has no rest.
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.wanted = false;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+    }
+}
 
 /// A body that fails once nothing of it has come for [`IDLE_TIME`].
 pub(crate) struct Patient<B> {

@@ -1,7 +1,7 @@
 //! The way in: what is S3's, what s3s is not asked, and what every answer gets.
 
 use crate::access_log::{AccessLog, Begun};
-use crate::body::Patient;
+use crate::body::{Drained, Patient};
 use crate::cors;
 use crate::form;
 use crate::host::{Hosts, Named};
@@ -188,6 +188,7 @@ impl Front {
         let method = head.method.clone();
         head.extensions.insert(Peer(peer));
         let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
+        let body = Drained::new(body, waits);
         head.extensions.insert(RequestId(id.clone()));
         let bucket = self.bucket(&head);
         let bucket_in_host = self.named(&head).is_some_and(|n| n.bucket.is_some());
