@@ -2,7 +2,7 @@
 //! it, by the same operation.
 
 use crate::configuration::website_config;
-use crate::front::Front;
+use crate::front::{Front, Status};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use model::website::{Config, Redirect, Route, folder_index, route, route_error};
@@ -64,7 +64,8 @@ async fn failed(front: &Front, head: &Parts, bucket: &str, config: &Config, path
             plain.headers.clear();
             match get(front, &plain, bucket, &key).await {
                 Ok(mut answer) => {
-                    *answer.status_mut() = fault.status;
+                    // In place of the one that the object has.
+                    answer.extensions_mut().insert(Status(fault.status));
                     answer
                 }
                 Err(_) => page(&fault),
