@@ -11,6 +11,7 @@ import urllib.request
 
 import botocore.exceptions
 import pytest
+import urllib3
 from botocore.config import Config
 
 from cloud import Cloud, wait_for
@@ -219,6 +220,16 @@ def test_versions_are_told(s3, bucket):
     wait_for("everything is heard", 10, lambda: len(events(bucket)[0]) == 3)
     told = [(r["eventName"], r["s3"]["object"]["versionId"]) for r in events(bucket)[1]]
     assert told == [("ObjectCreated:Put", first), ("ObjectRemoved:DeleteMarkerCreated", marker), ("ObjectRemoved:Delete", first)]
+
+
+def test_forms_are_told(settings_cloud, s3, bucket):
+    notify(s3, bucket, {"Events": ["s3:ObjectCreated:Post"]})
+    # Without being told, boto3 signs forms in the older way.
+    form = settings_cloud.client("s3", config=Config(signature_version="s3v4")).generate_presigned_post(bucket, "k")
+    answer = urllib3.PoolManager().request("POST", form["url"], fields={**form["fields"], "file": ("f", b"12345")})
+    assert answer.status == 204
+    wait_for("it is heard", 5, lambda: events(bucket)[0] == [("ObjectCreated:Post", "k")])
+    assert events(bucket)[1][0]["s3"]["object"]["size"] == 5
 
 
 def test_a_destination_that_fails_is_tried_again_and_holds_up_nobody(s3, bucket):

@@ -56,7 +56,12 @@ pub(super) async fn put(s3: &S3, form: &Arc<Form>, head: Parts, file: StreamingB
         service: None,
         trailing_headers: None,
     };
-    object::put(s3, request).await.map(|stored| stored.headers)
+    let watch = s3.watch(&request);
+    let stored = object::put(s3, request).await?;
+    if let Some(done) = watch.map(|watch| watch.done(&stored.headers, &stored.output)) {
+        s3.watched(done).await;
+    }
+    Ok(stored.headers)
 }
 
 /// A document of tags, as the header that stands for it.

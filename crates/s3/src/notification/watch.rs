@@ -2,6 +2,7 @@
 
 use super::{By, Happening};
 use crate::caller::Caller;
+use crate::form::Form;
 use crate::front::{Peer, RequestId};
 use crate::service::S3;
 use http::HeaderMap;
@@ -52,10 +53,9 @@ fn deed<T: Any>(request: &S3Request<T>) -> Option<(&str, Deed)> {
     let input: &dyn Any = &request.input;
     let made = |name, key: &str| Deed::Made { name, key: key.to_owned() };
     if let Some(input) = input.downcast_ref::<PutObjectInput>() {
-        return Some((&input.bucket, made("ObjectCreated:Put", &input.key)));
-    }
-    if let Some(input) = input.downcast_ref::<PostObjectInput>() {
-        return Some((&input.bucket, made("ObjectCreated:Post", &input.key)));
+        // A form's object is put as any other.
+        let of_form = request.extensions.get::<Arc<Form>>().is_some();
+        return Some((&input.bucket, made(if of_form { "ObjectCreated:Post" } else { "ObjectCreated:Put" }, &input.key)));
     }
     if let Some(input) = input.downcast_ref::<CopyObjectInput>() {
         return Some((&input.bucket, made("ObjectCreated:Copy", &input.key)));
