@@ -256,6 +256,7 @@ def test_who_owns_what_others_write(main, other, bucket):
     assert owner("c") == main.canonical
     # All is the bucket owner's now, what was another's too.
     main.get_object(Bucket=bucket, Key="a")
+    assert {found["Owner"]["ID"] for found in main.list_objects(Bucket=bucket)["Contents"]} == {main.canonical}
     main.delete_bucket_ownership_controls(Bucket=bucket)
     assert refused(main.get_bucket_ownership_controls, Bucket=bucket) == "OwnershipControlsNotFoundError"
     main.delete_public_access_block(Bucket=bucket)

@@ -10,6 +10,7 @@ pub(crate) use parts::list_parts;
 pub(crate) use uploads::list_uploads;
 pub(crate) use versions::list_versions;
 
+use crate::access::grants_count;
 use crate::caller::canonical_id;
 use crate::checksum;
 use crate::error::Result;
@@ -73,15 +74,19 @@ fn given(text: Option<&str>) -> Option<&str> {
 /// Accounts as a listing shows them. Most entries of one have the same owner.
 struct Owners<'s> {
     s3: &'s S3,
+    /// Whose everything is, where lists of grants don't count.
+    of_all: Option<AccountId>,
     last: Option<(AccountId, dto::Owner)>,
 }
 
 impl<'s> Owners<'s> {
-    fn new(s3: &'s S3) -> Self {
-        Self { s3, last: None }
+    fn new(s3: &'s S3, bucket: &str) -> Self {
+        let of_all = s3.objects.bucket(bucket).filter(|bucket| !grants_count(bucket)).map(|bucket| bucket.owner.clone());
+        Self { s3, of_all, last: None }
     }
 
     fn show(&mut self, account: &AccountId) -> dto::Owner {
+        let account = self.of_all.as_ref().unwrap_or(account);
         match &self.last {
             Some((last, owner)) if last == account => owner.clone(),
             _ => {

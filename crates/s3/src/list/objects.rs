@@ -27,7 +27,7 @@ pub(crate) async fn list_v1(s3: &S3, request: S3Request<ListObjectsInput>) -> Re
         max,
     };
     let listing = s3.objects.list(q).await.map_err(error::engine)?;
-    let mut owners = Owners::new(s3);
+    let mut owners = Owners::new(s3, &input.bucket);
     let contents = listing.objects.iter().map(|v| object(&encoding, v, Some(owners.show(&v.record.owner)))).collect();
     Ok(S3Response::new(ListObjectsOutput {
         name: Some(input.bucket),
@@ -62,7 +62,7 @@ pub(crate) async fn list_v2(s3: &S3, request: S3Request<ListObjectsV2Input>) -> 
         max,
     };
     let listing = s3.objects.list(q).await.map_err(error::engine)?;
-    let mut owners = Owners::new(s3);
+    let mut owners = Owners::new(s3, &input.bucket);
     let mut owner = |version: &Version| (input.fetch_owner == Some(true)).then(|| owners.show(&version.record.owner));
     let contents: Vec<_> = listing.objects.iter().map(|v| object(&encoding, v, owner(v))).collect();
     Ok(S3Response::new(ListObjectsV2Output {

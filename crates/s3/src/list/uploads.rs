@@ -23,7 +23,7 @@ pub(crate) async fn list_uploads(s3: &S3, request: S3Request<ListMultipartUpload
         max,
     };
     let listing = s3.objects.uploads(q).await.map_err(error::engine)?;
-    let mut owners = Owners::new(s3);
+    let mut owners = Owners::new(s3, &input.bucket);
     let uploads = listing.uploads.iter().map(|upload| show(s3, &encoding, upload, owners.show(&upload.record.owner))).collect();
     let is_truncated = listing.next.is_some();
     let (next_key, next_upload) = listing.next.unzip();

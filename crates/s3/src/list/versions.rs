@@ -22,7 +22,7 @@ pub(crate) async fn list_versions(s3: &S3, request: S3Request<ListObjectVersions
         max,
     };
     let listing = s3.objects.list_versions(q).await.map_err(error::engine)?;
-    let mut owners = Owners::new(s3);
+    let mut owners = Owners::new(s3, &input.bucket);
     let (mut versions, mut delete_markers) = (Vec::new(), Vec::new());
     for found in &listing.versions {
         let owner = owners.show(&found.record.owner);
