@@ -61,6 +61,7 @@ pub(crate) fn of_write(bucket: &Bucket, headers: &HeaderMap) -> Result<Sealing> 
     }
     match method.map(HeaderValue::as_bytes) {
         Some(b"AES256") if !kms => Ok(Sealing::engine(Encryption::S3)),
+        Some(b"aws:kms") if headers.contains_key(&KMS_CONTEXT) => Err(s3_error!(NotImplemented, "Encryption contexts are not implemented")),
         Some(b"aws:kms") => {
             let named = headers.get(&KMS_KEY).map(|key| key.to_str().unwrap_or_default());
             Ok(Sealing::engine(Encryption::Kms { key_id: kms_key(bucket, named)? }))
