@@ -91,10 +91,10 @@ class Cloud:
         env["AWS_CONFIG_FILE"], env["AWS_SHARED_CREDENTIALS_FILE"] = str(self.data_dir / "aws.config"), "/dev/null"
         return env
 
-    def aws(self, *words, check=True, timeout=120):
+    def aws(self, *words, check=True, timeout=120, config="/dev/null"):
         """The unmodified aws CLI."""
-        done = subprocess.run(["aws", *map(str, words)], capture_output=True, text=True, timeout=timeout, env=self.environment(),
-                              stdin=subprocess.DEVNULL)
+        env = self.environment() | {"AWS_CONFIG_FILE": str(config)}
+        done = subprocess.run(["aws", *map(str, words)], capture_output=True, text=True, timeout=timeout, env=env, stdin=subprocess.DEVNULL)
         if check and done.returncode != 0:
             raise AssertionError(f"aws {' '.join(map(str, words))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -77,16 +78,41 @@ impl<B: Body<Data = Bytes> + Send + Unpin + 'static> Body for Drained<B> {
     }
 }
 
+/// How a body broke off, once it has. `s3s` reads documents itself, and takes what their senders did for our own fault.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trouble(Arc<OnceLock<Broken>>);
+
+/// What a client did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// It closed the connection, or broke its protocol.
+    Off,
+    /// It sent nothing for [`IDLE_TIME`].
+    Stalled,
+}
+
+impl Trouble {
+    pub(crate) fn get(&self) -> Option<Broken> {
+        self.0.get().copied()
+    }
+
+    fn set(&self, broken: Broken) {
+        // The first one counts.
+        _ = self.0.set(broken);
+    }
+}
+
 /// A body that fails once nothing of it has come for [`IDLE_TIME`].
 pub(crate) struct Patient<B> {
     body: B,
+    trouble: Trouble,
     /// Runs while the next piece is awaited.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B> Patient<B> {
-    pub(crate) fn new(body: B) -> Self {
-        Self { body, patience: None }
+    pub(crate) fn new(body: B, trouble: Trouble) -> Self {
+        Self { body, trouble, patience: None }
     }
 }
 
@@ -101,10 +127,16 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.patience = None;
+            if matches!(frame, Some(Err(_))) {
+                self.trouble.set(Broken::Off);
+            }
             return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
         }
         let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(IDLE_TIME)));
-        patience.as_mut().poll(cx).map(|()| Some(Err(Stalled.into())))
+        patience.as_mut().poll(cx).map(|()| {
+            self.trouble.set(Broken::Stalled);
+            Some(Err(Stalled.into()))
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The way in: what is S3's, what s3s is not asked, and what every answer gets.
 
 use crate::access_log::{AccessLog, Begun};
-use crate::body::{Drained, Patient};
+use crate::body::{Broken, Drained, Patient, Trouble};
 use crate::cors;
 use crate::form;
 use crate::host::{Hosts, Named};
@@ -199,17 +199,10 @@ impl Front {
             None if self.is_website(&head) => website::answer(self, &head, bucket.as_deref().unwrap_or_default()).await,
             None if method == Method::OPTIONS => cors::preflight(&self.s3, &head, bucket.as_deref()).unwrap_or_else(error_response),
             None if form::is_form(&head, bucket_in_host) => {
-                form::answer(self, head, Body::http_body_unsync(Patient::new(body)), bucket.as_deref().unwrap_or_default()).await
+                let body = Body::http_body_unsync(Patient::new(body, Trouble::default()));
+                form::answer(self, head, body, bucket.as_deref().unwrap_or_default()).await
             }
-            None => match Compared::new(&head, Split::new(&head, Patient::new(body))) {
-                Ok((body, refusal)) => {
-                    date_add(&mut head.headers);
-                    range_drop(&mut head);
-                    let answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
-                    refusal.take().map_or(answer, error_response)
-                }
-                Err(refusal) => error_response(refusal),
-            },
+            None => self.document_or_object(head, body).await,
         };
         if let Some(origin) = origin.filter(|_| method != Method::OPTIONS) {
             cors::headers_add(&self.s3, method.as_str(), &origin, bucket.as_deref(), answer.headers_mut());
@@ -222,6 +215,25 @@ impl Front {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         answer
+    }
+
+    /// Answers what s3s is asked.
+    async fn document_or_object<B>(&self, mut head: Parts, body: B) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let trouble = Trouble::default();
+        let chunked = head.headers.get("x-amz-content-sha256").is_some_and(|v| v.as_bytes().starts_with(b"STREAMING-"));
+        match Compared::new(&head, Split::new(&head, Patient::new(body, trouble.clone()))) {
+            Ok((body, refusal)) => {
+                date_add(&mut head.headers);
+                range_drop(&mut head);
+                let answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
+                refusal.take().map_or_else(|| blamed(answer, trouble.get(), chunked), error_response)
+            }
+            Err(refusal) => error_response(refusal),
+        }
     }
 
     /// Asks s3s; a panic costs its caller an `InternalError`.
@@ -259,6 +271,21 @@ pub(crate) fn error_response(error: S3Error) -> Response<Body> {
         *bare.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         bare
     })
+}
+
+/// An answer, unless it takes a fault of the client's for one of ours: s3s says `InternalError`, without a message, of a document
+/// whose body broke off or whose chunks are malformed.
+fn blamed(answer: Response<Body>, broken: Option<Broken>, chunked: bool) -> Response<Body> {
+    let bare = |text: Bytes| !text.windows(9).any(|w| w == b"<Message>");
+    if answer.status() != StatusCode::INTERNAL_SERVER_ERROR || !answer.body().bytes().is_some_and(bare) {
+        return answer;
+    }
+    match broken {
+        Some(Broken::Stalled) => error_response(crate::intake::stalled()),
+        Some(Broken::Off) => error_response(crate::intake::incomplete()),
+        None if chunked => error_response(crate::intake::incomplete()),
+        None => answer,
+    }
 }
 
 /// Puts the request's id into an answer, and into its body if that is an error.

@@ -64,7 +64,8 @@ pub(crate) async fn take(s3: &S3, incoming: Incoming) -> Result<(Staged, Compute
     Ok((staged, computed))
 }
 
-fn incomplete() -> S3Error {
+/// Less came than was announced.
+pub(crate) fn incomplete() -> S3Error {
     s3_error!(IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header")
 }
 
@@ -106,7 +107,8 @@ fn broken(error: s3s::StdError) -> S3Error {
     incomplete()
 }
 
-fn stalled() -> S3Error {
+/// Nothing came for too long.
+pub(crate) fn stalled() -> S3Error {
     let text =
         "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.";
     S3Error::with_message(S3ErrorCode::RequestTimeout, text)
