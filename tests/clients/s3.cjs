@@ -51,7 +51,7 @@ async function main(bucket, endpoint) {
 
     const url = await getSignedUrl(s3, new GetObjectCommand({ ...on, Key: key }), { expiresIn: 60 });
     assert.equal(await (await fetch(url)).text(), "hello");
-    assert.equal((await fetch(url.replace(/Signature=./, "Signature=x"))).status, 403);
+    assert.equal((await fetch(url.replace(/Signature=.{8}/, "Signature=00000000"))).status, 403);
 
     await assert.rejects(s3.send(new GetObjectCommand({ ...on, Key: "none" })), { name: "NoSuchKey" });
     await assert.rejects(s3.send(new PutObjectCommand({ ...on, Key: "copy", Body: "x", IfNoneMatch: "*" })), { name: "PreconditionFailed" });

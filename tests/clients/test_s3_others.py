@@ -46,10 +46,11 @@ def same(one, other):
 @pytest.fixture(scope="module")
 def rclone_env(environment, tmp_path_factory):
     config = tmp_path_factory.mktemp("rclone") / "rclone.conf"
+    # This rclone always names an ACL; buckets of today refuse all but this one, on Amazon, too.
     config.write_text(
         f"[c]\ntype = s3\nprovider = Other\naccess_key_id = {environment['AWS_ACCESS_KEY_ID']}\nsecret_access_key = {environment['AWS_SECRET_ACCESS_KEY']}\n"
         f"region = {environment['AWS_DEFAULT_REGION']}\nendpoint = {environment['AWS_ENDPOINT_URL']}\nforce_path_style = true\n"
-        "upload_cutoff = 6Mi\nchunk_size = 6Mi\n")
+        "acl = bucket-owner-full-control\nupload_cutoff = 6Mi\nchunk_size = 6Mi\n")
     return {k: v for k, v in environment.items() if not k.startswith("AWS_")} | {"RCLONE_CONFIG": str(config)}
 
 
@@ -65,7 +66,7 @@ def test_rclone_copies_checks_and_deletes(rclone, files, tmp_path):
     assert sorted(rclone("lsf", "-R", "c:rclone-bucket").stdout.splitlines()) == [
         "all/", "all/large", "all/plain.txt", "all/sub dir/", "all/sub dir/ключ +&=%20"]
     # Times are metadata of rclone's: what is the same is not sent again.
-    assert "Transferred:            0 B" in rclone("sync", "-v", "--stats-log-level", "NOTICE", files, "c:rclone-bucket/all").stderr
+    assert "There was nothing to transfer" in rclone("sync", "-v", files, "c:rclone-bucket/all").stderr
     rclone("copy", "c:rclone-bucket/all", tmp_path / "back")
     same(files, tmp_path / "back")
     rclone("copyto", "c:rclone-bucket/all/large", "c:rclone-bucket/copied")

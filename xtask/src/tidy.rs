@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Which of our crates each may use. A new arrow wants a line in a decision page.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("wire", &[]),
     ("store", &["model"]),
@@ -17,6 +17,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("reconcile", &["model", "store", "node"]),
     ("pileus", &["model", "wire", "store", "objects", "api", "s3", "node", "reconcile"]),
     ("pileus-tests", &["model", "wire", "store", "objects", "api", "s3", "node", "reconcile", "pileus"]),
+    ("bench-load", &[]),
     ("xtask", &[]),
 ];
 
