@@ -350,3 +350,121 @@ def test_logging_is_judged(s3, bucket, settings_cloud):
     others = settings_cloud.client("s3", credentials=stranger, config=Config(s3={"addressing_style": "path"}))
     others.create_bucket(Bucket="s-strangers")
     assert answer("s-strangers") == ("InvalidTargetBucketForLogging", 400)
+
+
+# ---- what is only kept, and what is asked of it
+
+
+def test_versioning_and_lock_configurations(s3, bucket):
+    assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
+    lock = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
+    assert refused(s3.get_object_lock_configuration, Bucket=bucket) == ("ObjectLockConfigurationNotFoundError", 404)
+    assert refused(s3.put_object_lock_configuration, Bucket=bucket, ObjectLockConfiguration=lock) == ("InvalidBucketState", 409)
+    assert refused(s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Off"}) == ("MalformedXML", 400)
+    assert refused(s3.put_bucket_versioning, Bucket=bucket, MFA="0 0",
+                   VersioningConfiguration={"Status": "Enabled", "MFADelete": "Enabled"}) == ("NotImplemented", 501)
+    versioned(s3, bucket)
+    s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=lock)
+    assert s3.get_object_lock_configuration(Bucket=bucket)["ObjectLockConfiguration"] == lock
+    assert refused(s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Suspended"}) == ("InvalidBucketState", 409)
+    for bad, code in (({"Mode": "GOVERNANCE", "Days": 0}, "InvalidRetentionPeriod"), ({"Mode": "COMPLIANCE", "Days": 1, "Years": 1}, "MalformedXML"),
+                      ({"Mode": "governance", "Days": 1}, "MalformedXML"), ({"Mode": "GOVERNANCE", "Years": 101}, "InvalidRetentionPeriod")):
+        wanted = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": bad}}
+        assert refused(s3.put_object_lock_configuration, Bucket=bucket, ObjectLockConfiguration=wanted) == (code, 400), bad
+
+
+def test_bucket_tags(s3, bucket):
+    assert refused(s3.get_bucket_tagging, Bucket=bucket) == ("NoSuchTagSet", 404)
+    tags = [{"Key": "team", "Value": "a/b"}, {"Key": "x", "Value": ""}]
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags})
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == tags
+    for bad in ([{"Key": "a", "Value": ""}] * 2, [{"Key": "aws:a", "Value": ""}], [{"Key": "k" * 129, "Value": ""}]):
+        assert refused(s3.put_bucket_tagging, Bucket=bucket, Tagging={"TagSet": bad}) == ("InvalidTag", 400), bad
+    s3.delete_bucket_tagging(Bucket=bucket)
+    assert refused(s3.get_bucket_tagging, Bucket=bucket)[0] == "NoSuchTagSet"
+
+
+def test_encryption_payment_and_acceleration(s3, bucket):
+    assert refused(s3.get_bucket_encryption, Bucket=bucket) == ("ServerSideEncryptionConfigurationNotFoundError", 404)
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [
+        {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]})
+    [rule] = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    assert s3.put_object(Bucket=bucket, Key="k", Body=b"x")["ServerSideEncryption"] == "AES256"
+    s3.delete_bucket_encryption(Bucket=bucket)
+    assert "ServerSideEncryption" not in s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    assert s3.get_bucket_request_payment(Bucket=bucket)["Payer"] == "BucketOwner"
+    s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={"Payer": "Requester"})
+    assert s3.get_bucket_request_payment(Bucket=bucket)["Payer"] == "Requester"
+    s3.put_bucket_accelerate_configuration(Bucket=bucket, AccelerateConfiguration={"Status": "Suspended"})
+    assert s3.get_bucket_accelerate_configuration(Bucket=bucket)["Status"] == "Suspended"
+
+
+# ---- browsers
+
+
+def asked(method, url, **headers):
+    """Status, headers and body; redirects are not followed."""
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *words):
+            return None
+
+    request = urllib.request.Request(url, method=method, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        answer = urllib.request.build_opener(Stay).open(request)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        return answer.status, answer.headers, answer.read()
+
+
+def test_scripts_of_other_origins(s3, bucket):
+    url = f"http://127.0.0.1:{PORT}/{bucket}/k"
+    preflight = dict(Origin="https://a.example.com", Access_Control_Request_Method="PUT", Access_Control_Request_Headers="x-amz-date")
+    assert asked("OPTIONS", url, **preflight)[0] == 403
+    s3.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [{
+        "AllowedOrigins": ["https://*.example.com"], "AllowedMethods": ["PUT", "GET"], "AllowedHeaders": ["x-amz-*"],
+        "ExposeHeaders": ["ETag"], "MaxAgeSeconds": 60}]})
+    status, headers, _ = asked("OPTIONS", url, **preflight)
+    assert (status, headers["Access-Control-Allow-Origin"], headers["Access-Control-Allow-Methods"]) == (200, "https://a.example.com", "PUT, GET")
+    assert (headers["Access-Control-Allow-Headers"], headers["Access-Control-Max-Age"]) == ("x-amz-date", "60")
+    assert asked("OPTIONS", url, **dict(preflight, Origin="https://evil.org"))[0] == 403
+    assert asked("OPTIONS", url, Origin="https://a.example.com")[0] == 400
+    # What is refused tells the script so, too.
+    status, headers, _ = asked("GET", url, Origin="https://a.example.com")
+    assert (status, headers["Access-Control-Allow-Origin"], headers["Access-Control-Expose-Headers"]) == (403, "https://a.example.com", "ETag")
+    assert asked("GET", url, Origin="https://evil.org")[1]["Access-Control-Allow-Origin"] is None
+    assert refused(s3.put_bucket_cors, Bucket=bucket, CORSConfiguration={"CORSRules": [
+        {"AllowedOrigins": ["*"], "AllowedMethods": ["PATCH"]}]}) == ("InvalidRequest", 400)
+    s3.delete_bucket_cors(Bucket=bucket)
+    assert refused(s3.get_bucket_cors, Bucket=bucket) == ("NoSuchCORSConfiguration", 404)
+
+
+def test_a_website(s3, bucket):
+    def page(path, method="GET"):
+        status, headers, body = asked(method, f"http://127.0.0.1:{PORT}{path}", Host=f"{bucket}.s3-website.localhost:{PORT}")
+        return status, body, headers["Location"]
+
+    assert page("/")[0] == 404
+    s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration={
+        "IndexDocument": {"Suffix": "index.html"}, "ErrorDocument": {"Key": "oops.html"}, "RoutingRules": [
+            {"Condition": {"KeyPrefixEquals": "old/"}, "Redirect": {"ReplaceKeyPrefixWith": "new/", "HttpRedirectCode": "302"}}]})
+    for key in ("index.html", "sub/index.html", "oops.html"):
+        s3.put_object(Bucket=bucket, Key=key, Body=key.encode(), ContentType="text/html")
+    s3.put_object(Bucket=bucket, Key="moved", Body=b"", WebsiteRedirectLocation="https://example.com/there")
+    assert page("/")[0] == 403, "nobody is let in yet"
+    s3.delete_public_access_block(Bucket=bucket)
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"],
+         "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}]}))
+    assert page("/") == (200, b"index.html", None) and page("/sub/") == (200, b"sub/index.html", None)
+    assert page("/", method="HEAD") == (200, b"", None)
+    assert page("/sub")[0] == 302 and page("/sub")[2].endswith("/sub/")
+    assert page("/none") == (404, b"oops.html", None)
+    assert page("/old/a")[0] == 302 and page("/old/a")[2].endswith("/new/a")
+    assert page("/moved")[::2] == (301, "https://example.com/there")
+    assert page("/", method="POST")[0] == 405
+    assert refused(s3.put_bucket_website, Bucket=bucket, WebsiteConfiguration={"ErrorDocument": {"Key": "x"}}) == ("InvalidArgument", 400)
+    s3.delete_bucket_website(Bucket=bucket)
+    assert page("/")[0] == 404
+    assert refused(s3.get_bucket_website, Bucket=bucket) == ("NoSuchWebsiteConfiguration", 404)

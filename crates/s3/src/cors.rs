@@ -28,11 +28,26 @@ pub(crate) fn preflight(s3: &S3, head: &Parts, bucket: Option<&str>) -> Result<R
     Ok(answer)
 }
 
+/// A request that may come from a script.
+pub(crate) struct Cross {
+    origin: String,
+    method: String,
+}
+
+impl Cross {
+    /// `None`: it names no origin, or it is a preflight. One that names the method of a preflight is judged by that, as S3 does.
+    pub(crate) fn of(head: &Parts) -> Option<Self> {
+        let origin = text(&head.headers, header::ORIGIN).filter(|_| head.method != http::Method::OPTIONS)?;
+        let method = text(&head.headers, header::ACCESS_CONTROL_REQUEST_METHOD).unwrap_or(head.method.as_str());
+        Some(Self { origin: origin.to_owned(), method: method.to_owned() })
+    }
+}
+
 /// Adds what a script at the request's origin needs to read its answer.
-pub(crate) fn headers_add(s3: &S3, method: &str, origin: &str, bucket: Option<&str>, headers: &mut HeaderMap) {
+pub(crate) fn headers_add(s3: &S3, cross: &Cross, bucket: Option<&str>, headers: &mut HeaderMap) {
     let Some(bucket) = bucket.and_then(|name| s3.objects.bucket(name)) else { return };
     if let Ok(Some(rules)) = cors_rules(&bucket) {
-        put(headers, cors::actual(&rules, origin, method));
+        put(headers, cors::actual(&rules, &cross.origin, &cross.method));
     }
 }
 

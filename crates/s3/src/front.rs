@@ -193,7 +193,7 @@ impl Front {
         let bucket = self.bucket(&head);
         let bucket_in_host = self.named(&head).is_some_and(|n| n.bucket.is_some());
         let begun = Begun::new(&self.s3, bucket.as_deref(), &head, bucket_in_host, self.is_website(&head), peer.ip());
-        let origin = head.headers.get(header::ORIGIN).and_then(|o| o.to_str().ok()).map(str::to_owned);
+        let cross = cors::Cross::of(&head);
         let mut answer = match self.refusal(&head) {
             Some(error) => error_response(error),
             None if self.is_website(&head) => website::answer(self, &head, bucket.as_deref().unwrap_or_default()).await,
@@ -204,8 +204,8 @@ impl Front {
             }
             None => self.document_or_object(head, body).await,
         };
-        if let Some(origin) = origin.filter(|_| method != Method::OPTIONS) {
-            cors::headers_add(&self.s3, method.as_str(), &origin, bucket.as_deref(), answer.headers_mut());
+        if let Some(cross) = cross {
+            cors::headers_add(&self.s3, &cross, bucket.as_deref(), answer.headers_mut());
         }
         named(&mut answer, &id, &resource, &method);
         if let Some(begun) = begun {

@@ -128,7 +128,7 @@ fn owns(caller: &Caller, bucket: &Bucket) -> bool {
 ///
 /// # Errors
 /// `InternalError` for a policy that can't be read.
-pub(crate) fn logs_allowed(source: &Bucket, target: &Bucket, prefix: &str) -> Result<bool> {
+pub(crate) fn logs_allowed(source: &Bucket, target: &Bucket, key: &str) -> Result<bool> {
     let values = |key: &str| match key {
         "aws:sourcearn" => Some(vec![format!("arn:aws:s3:::{}", source.name)]),
         "aws:sourceaccount" => Some(vec![source.owner.as_str().to_owned()]),
@@ -137,7 +137,7 @@ pub(crate) fn logs_allowed(source: &Bucket, target: &Bucket, prefix: &str) -> Re
     let request = Request {
         principal: Principal::Service("logging.s3.amazonaws.com"),
         action: "s3:PutObject",
-        resource: &format!("arn:aws:s3:::{}/{prefix}", target.name),
+        resource: &format!("arn:aws:s3:::{}/{key}", target.name),
         context: &values,
     };
     let delivers = |permission| target.acl.grants.iter().any(|g| g.grantee == Grantee::LogDelivery && g.permission == permission);

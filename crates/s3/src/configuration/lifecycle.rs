@@ -12,6 +12,7 @@ use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, s3_error};
 use sha2::{Digest as _, Sha256};
 
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 const NAME: &str = "lifecycle";
 /// Which objects transitions pass over: kept beside the rules, for whoever asks.
 const MINIMUM_SIZE: &str = "lifecycle-minimum-size";
@@ -90,6 +91,10 @@ fn drawn_id(bucket: &str, number: usize, now: Timestamp) -> String {
 fn read(rule: &LifecycleRule) -> Result<Rule> {
     if !rule.transitions.iter().flatten().collect::<Vec<_>>().is_empty() || rule.noncurrent_version_transitions.iter().flatten().count() > 0
     {
+        let midnight = |t: &Transition| t.date.as_ref().is_none_or(|date| time::read(date).0.rem_euclid(DAY_MILLIS) == 0);
+        if !rule.transitions.iter().flatten().all(midnight) {
+            return Err(s3_error!(InvalidArgument, "'Date' must be at midnight GMT"));
+        }
         return Err(custom("NotImplemented", 501, "Transitions are not implemented: there is one storage class"));
     }
     let enabled = match rule.status.as_str() {

@@ -71,7 +71,8 @@ fn check(s3: &S3, bucket: &Bucket, wanted: &LoggingEnabled, caller: &Caller) -> 
     }
     let lists = grants_count(&target);
     // A bucket without lists needs a policy. It may come later: then lines are delivered from then on.
-    if lists && !logs_allowed(bucket, &target, &wanted.target_prefix)? {
+    let some_key = format!("{}2000-01-01-00-00-00-0", wanted.target_prefix);
+    if lists && !logs_allowed(bucket, &target, &some_key)? {
         return Err(invalid_target("You must give the log-delivery group WRITE and READ_ACP permissions to the target bucket"));
     }
     if wanted.target_grants.as_ref().is_some_and(|grants| !grants.is_empty()) {

@@ -46,11 +46,11 @@ pub(super) async fn deliver(s3: S3, mut stopping: watch::Receiver<bool>) {
 async fn one(s3: &S3, batch: &Batch) -> Result<()> {
     let Some(wanted) = logging_target(&batch.bucket)? else { return Ok(()) };
     let target = s3.bucket(&wanted.target_bucket)?;
-    if target.owner != batch.bucket.owner || !logs_allowed(&batch.bucket, &target, &wanted.target_prefix)? {
-        return Err(error::denied());
-    }
     let now = s3.now();
     let key = key(batch, &wanted, now, rand::rng().random());
+    if target.owner != batch.bucket.owner || !logs_allowed(&batch.bucket, &target, &key)? {
+        return Err(error::denied());
+    }
     let sealing = sse::of_write(&target, &HeaderMap::new())?;
     let mut record = Record::new(target.owner.clone());
     record.headers.insert("content-type".into(), "text/plain".into());
