@@ -18,6 +18,7 @@ FAMILIES = {
     "api": "DescribeInstances and RunInstances, simulated, against moto's server",
     "server": "start to first answer and idle memory, against moto's server",
     "boot": "run-instances to the first line of userland, against the bare qemu command (root)",
+    "s3": "S3's puts, gets, lists and deletes, against SeaweedFS and nginx",
     "launches": "30 launches at once (root)",
 }
 

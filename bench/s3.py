@@ -1,5 +1,6 @@
 """What S3 does: Pileus, simulated (its S3 is the real one), against SeaweedFS, which syncs each object, too; large reads also against nginx."""
 
+import base64
 import contextlib
 import functools
 import hashlib
@@ -10,12 +11,14 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import time
 import urllib.parse
 
-from cloud import PILEUS, Cloud
 from peers import REGION, Server, file_system, free_port, scratch
 from rows import Row, milliseconds, ratio
+
+from cloud import PILEUS, Cloud
 
 LOAD = PILEUS.parent / "bench-load"
 KIB, MIB = 1 << 10, 1 << 20
@@ -30,7 +33,7 @@ STATIC_SHARE = 0.8
 BUCKET = "bench"
 # Bytes that must be free for the large objects of one server.
 ROOM = 12 << 30
-WEED = "weed"
+WEED = pathlib.Path(sys.executable).with_name("weed")
 
 
 class Peer:
@@ -105,7 +108,7 @@ def pileus(directory):
 
 
 @contextlib.contextmanager
-def weed(directory, sync=True):
+def weed(directory):
     home = directory / "w"
     (home / "d").mkdir(parents=True)
     identity = dict(name="bench", credentials=[dict(accessKey="bench", secretKey="benchsecret")], actions=["Admin", "Read", "Write", "List"])
@@ -118,13 +121,13 @@ def weed(directory, sync=True):
                       "-s3.port.iceberg=0", "-metricsPort=0", f"-s3.config={home}/s3.json", "-volume.max=200", "-master.volumeSizeLimitMB=2048",
                       *(f"-{kind}={port}" for kind, port in ports.items())], home / "log", address, env=env)
     try:
-        peer = answers(Peer(WEED, address, "bench", "benchsecret", server))
-        if sync:
-            shell = [WEED, "shell", f"-master=127.0.0.1:{ports['master.port']}.{ports['master.port.grpc']}",
-                     f"-filer=127.0.0.1:{ports['filer.port']}.{ports['filer.port.grpc']}"]
-            said = subprocess.run(shell, input="fs.configure -locationPrefix=/buckets/ -fsync -apply\n", capture_output=True, text=True, timeout=60, env=env)
-            if not re.search(r'"fsync":\s*true', said.stdout + said.stderr):
-                raise AssertionError(f"weed was not made to sync:\n{said.stdout}{said.stderr}")
+        peer = answers(Peer("weed", address, "bench", "benchsecret", server))
+        shell = [WEED, "shell", f"-master=127.0.0.1:{ports['master.port']}.{ports['master.port.grpc']}",
+                 f"-filer=127.0.0.1:{ports['filer.port']}.{ports['filer.port.grpc']}"]
+        order = "fs.configure -locationPrefix=/buckets/ -fsync -apply\n"
+        said = subprocess.run(shell, input=order, capture_output=True, text=True, timeout=60, env=env)
+        if not re.search(r'"fsync":\s*true', said.stdout + said.stderr):
+            raise AssertionError(f"weed was not made to sync:\n{said.stdout}{said.stderr}")
         yield peer
     finally:
         server.stop()
@@ -220,7 +223,8 @@ def large(directory):
         with start(directory) as peer:
             for clients, puts, gets in [(1, LARGE_PUTS, LARGE_GETS), (LARGE_CLIENTS, LARGE_CLIENTS, 2 * LARGE_CLIENTS)]:
                 keys = [f"large-{clients}-{n}" for n in range(puts)]
-                for what, lines in [("put", [peer.put(key, LARGE) for key in keys]), ("get", [peer.get(keys[n % puts]) for n in range(gets)])]:
+                asked = [("put", [peer.put(key, LARGE) for key in keys]), ("get", [peer.get(keys[n % puts]) for n in range(gets)])]
+                for what, lines in asked:
                     seconds, received, p50, p99 = load(peer.address, clients, lines)
                     if what == "get" and received != gets * LARGE:
                         raise AssertionError(f"{peer.name} sent {received} bytes")
@@ -263,9 +267,8 @@ def many(peers, directory):
             body = "<Delete><Quiet>true</Quiet>" + "".join(f"<Object><Key>{key}</Key></Object>" for key in keys[start:start + PAGE]) + "</Delete>"
             file = directory / f"{peer.name}-{start}.xml"
             file.write_text(body)
-            digest = subprocess.run(["openssl", "md5", "-binary", file], capture_output=True, check=True).stdout
-            import base64
-            batches.append(f"POST\t{peer.sign('POST', delete='')}\t@{file}\tContent-MD5: {base64.b64encode(digest).decode()}")
+            digest = base64.b64encode(hashlib.md5(body.encode()).digest()).decode()
+            batches.append(f"POST\t{peer.sign('POST', delete='')}\t@{file}\tContent-MD5: {digest}")
         times["batches", peer.name] = [load(peer.address, 1, batches)[0]]
         times["single", peer.name] = [load(peer.address, 32, [f"DELETE\t{peer.sign('DELETE', key)}" for key in keys[DELETED:2 * DELETED]])[0]]
     for what, name in [("list", f"list {LISTED:,} keys"), ("batches", f"delete {DELETED:,} by DeleteObjects"), ("single", f"delete {DELETED:,}, 32 clients")]:
@@ -275,10 +278,8 @@ def many(peers, directory):
                     "single": "DeleteObject."}[what]])
 
 
-def syncs():
-    """Puts as weed does them unless it is told to sync: for the note."""
-    return ("Before it answers a put, Pileus has synced the object's file and its directory (small objects: the index's log), and the index's log; "
-            "weed was told to sync each object (fs.configure -fsync) into its volume, while its filer's index of names is not synced.")
+SYNCED = ("Before it answers a put, Pileus has synced the object's file and its directory (small objects: the index's log), and the index's log; "
+          "weed was told to sync each object (fs.configure -fsync) into its volume; its filer's index of names is not synced.")
 
 
 def measure():
@@ -288,7 +289,7 @@ def measure():
             time.sleep(REST_SECONDS)
             rest = [peer.server.memory() for peer in peers]
             yield Row("S3: memory at rest", f"{rest[0]:.1f} MiB", f"weed {rest[1]:.1f} MiB", ratio(*rest), "≤ 1 ×", rest[0] <= rest[1],
-                      [f"VmRSS, {REST_SECONDS} s after the first bucket. {syncs()} Both on {file_system(directory)}."])
+                      [f"VmRSS, {REST_SECONDS} s after the first bucket. {SYNCED} Both on {file_system(directory)}."])
             yield from small(peers)
             yield from many(peers, directory)
             tops = [peak(peer) for peer in peers]

@@ -26,7 +26,7 @@ FILES = ["test_s3.py", "test_headers.py"]
 # A test that takes longer has failed, in seconds.
 TEST_TIMEOUT = 120
 # What a day of a lifecycle rule lasts, in seconds; the suite sleeps by it.
-DAY = 10
+DAY = 6
 SETTINGS = f"""
 [s3]
 ownership = "ObjectWriter"
