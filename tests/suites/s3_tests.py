@@ -58,6 +58,15 @@ def pytest_runtest_logreport(report):
 
 # ---- the cloud
 
+def kms_key(client, bucket):
+    """The one key that there is for an account: the cloud's own, by its ARN, which the suite wants to see again."""
+    client.create_bucket(Bucket=bucket)
+    key = client.put_object(Bucket=bucket, Key="k", Body=b"", ServerSideEncryption="aws:kms")["SSEKMSKeyId"]
+    client.delete_object(Bucket=bucket, Key="k")
+    client.delete_bucket(Bucket=bucket)
+    return key
+
+
 def users(cloud, worker):
     """The configuration of one worker: its accounts."""
     config = configparser.RawConfigParser()
@@ -67,9 +76,12 @@ def users(cloud, worker):
     for section in ["s3 main", "s3 alt", "s3 tenant", "iam", "iam root", "iam alt root"]:
         name = f"{worker}-{section.replace(' ', '-')}"
         account = cloud.account(name)
-        owner = cloud.client("s3", account).list_buckets()["Owner"]
+        client = cloud.client("s3", account)
+        owner = client.list_buckets()["Owner"]
         config[section] = dict(access_key=account["access"], secret_key=account["secret"], user_id=owner["ID"],
                                display_name=owner.get("DisplayName", name), email=f"{name}@example.com")
+        if section == "s3 main":
+            config[section]["kms_keyid"] = config[section]["kms_keyid2"] = kms_key(client, f"{worker}-probe")
     config["s3 main"].update(api_name="us-east-1", lc_debug_interval=str(DAY))
     config["s3 tenant"]["tenant"] = ""
     return config
