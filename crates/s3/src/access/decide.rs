@@ -123,6 +123,9 @@ fn owns(caller: &Caller, bucket: &Bucket) -> bool {
     caller.account() == Some(&bucket.owner)
 }
 
+/// Who delivers access logs.
+const LOGS: &str = "logging.s3.amazonaws.com";
+
 /// Whether S3 may deliver a bucket's access logs to another ("Permissions for log delivery"): by the target's policy, which is asked
 /// for a service, or its list of grants.
 ///
@@ -135,21 +138,32 @@ pub(crate) fn logs_allowed(source: &Bucket, target: &Bucket, key: &str) -> Resul
         _ => None,
     };
     let request = Request {
-        principal: Principal::Service("logging.s3.amazonaws.com"),
+        principal: Principal::Service(LOGS),
         action: "s3:PutObject",
         resource: &format!("arn:aws:s3:::{}/{key}", target.name),
         context: &values,
     };
-    let delivers = |permission| target.acl.grants.iter().any(|g| g.grantee == Grantee::LogDelivery && g.permission == permission);
-    let by_list = || {
-        let all = delivers(Permission::FullControl);
-        grants_count(target) && (all || delivers(Permission::Write) && delivers(Permission::ReadAcp))
-    };
     Ok(match policy(target)?.map(|policy| policy.evaluate(&request)) {
         Some(Verdict::Allow { .. }) => true,
         Some(Verdict::Deny { .. }) => false,
-        Some(Verdict::Silent) | None => by_list(),
+        Some(Verdict::Silent) | None => logs_granted(target),
     })
+}
+
+/// Whether access logs may ever be delivered to a bucket: its policy names who delivers them, in whatever conditions, or its list of
+/// grants does.
+///
+/// # Errors
+/// As [`logs_allowed`].
+pub(crate) fn logs_expected(target: &Bucket) -> Result<bool> {
+    let names = |policy: Document| policy.grantees().any(|grantee| *grantee == model::policy::Grantee::Service(LOGS.into()));
+    Ok(policy(target)?.is_some_and(names) || logs_granted(target))
+}
+
+fn logs_granted(target: &Bucket) -> bool {
+    let delivers = |permission| target.acl.grants.iter().any(|g| g.grantee == Grantee::LogDelivery && g.permission == permission);
+    let all = delivers(Permission::FullControl);
+    grants_count(target) && (all || delivers(Permission::Write) && delivers(Permission::ReadAcp))
 }
 
 /// Whether lists of grants count.

@@ -11,7 +11,7 @@ mod public;
 
 pub(crate) use acl_operations::{bucket_acl_get, bucket_acl_put, object_acl_get, object_acl_put};
 pub(crate) use circumstances::Circumstances;
-pub(crate) use decide::{Ask, grants_count, logs_allowed};
+pub(crate) use decide::{Ask, grants_count, logs_allowed, logs_expected};
 pub(crate) use ownership::{ownership_delete, ownership_get, ownership_put};
 pub(crate) use policy::{policy_delete, policy_get, policy_put, policy_status};
 pub(crate) use public::{public_access_block_delete, public_access_block_get, public_access_block_put};

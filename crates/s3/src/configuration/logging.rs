@@ -1,7 +1,7 @@
 //! Where a bucket's access logs go ("Enabling Amazon S3 server access logging"): kept here, written by `crate::access_log`.
 
 use super::{document, document_delete, document_put, malformed};
-use crate::access::{grants_count, logs_allowed};
+use crate::access::{grants_count, logs_expected};
 use crate::caller::Caller;
 use crate::error::{Result, custom};
 use crate::service::S3;
@@ -71,8 +71,7 @@ fn check(s3: &S3, bucket: &Bucket, wanted: &LoggingEnabled, caller: &Caller) -> 
     }
     let lists = grants_count(&target);
     // A bucket without lists needs a policy. It may come later: then lines are delivered from then on.
-    let some_key = format!("{}2000-01-01-00-00-00-0", wanted.target_prefix);
-    if lists && !logs_allowed(bucket, &target, &some_key)? {
+    if lists && !logs_expected(&target)? {
         return Err(invalid_target("You must give the log-delivery group WRITE and READ_ACP permissions to the target bucket"));
     }
     if wanted.target_grants.as_ref().is_some_and(|grants| !grants.is_empty()) {
