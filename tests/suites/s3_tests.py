@@ -6,7 +6,6 @@ other's buckets, and writes down what happened."""
 import argparse
 import collections
 import configparser
-import fnmatch
 import json
 import os
 import pathlib
@@ -127,8 +126,7 @@ class Expected:
         """The first group that a test is in, or none."""
         for group in self.groups:
             marked = set(group.get("marks", [])) & set(result["marks"])
-            base = result["name"].split("[")[0]
-            if marked or any(fnmatch.fnmatchcase(base, pattern) for pattern in group.get("tests", [])):
+            if marked or any(re.fullmatch(pattern, result["name"]) for pattern in group.get("tests", [])):
                 return group
         return None
 
@@ -160,8 +158,11 @@ def report(table, checkout):
     expected = Expected()
     judged = len(table["passed"]) + len(table["failed"]) + sum(len(found) for found in table["groups"].values()) - table["outside"]
     share = 100 * len(table["passed"]) / max(judged, 1)
+    # What the suite wants and AWS doesn't do is no fault.
+    fair = len(table["passed"]) + len(table["failed"]) + sum(len(table["groups"].get(g["title"], [])) for g in expected.groups if g["kind"] == "missing")
     lines = [
-        f"| passed | {len(table['passed'])} of {judged} ({share:.1f} %) |",
+        f"| passed, of those that ask for what AWS does | {len(table['passed'])} of {fair} ({100 * len(table['passed']) / max(fair, 1):.1f} %) |",
+        f"| passed, of all | {len(table['passed'])} of {judged} ({share:.1f} %) |",
         f"| failed as expected | {judged - len(table['passed']) - len(table['failed'])} |",
         f"| failed | {len(table['failed'])} |",
         f"| skipped by the suite | {len(table['skipped'])} |",
@@ -179,6 +180,7 @@ def report(table, checkout):
             out += [f"**{group['title']}** ({len(found)}). {group['why'].strip()}", ""]
             names = ", ".join(f"`{result['name']}`" for result in sorted(found, key=lambda r: r["name"]))
             if kind != "outside":
+                names = names.replace("test_", "")
                 out += [textwrap.fill(names, 160, break_long_words=False, break_on_hyphens=False), ""]
     if table["failed"]:
         out += ["## Failed", ""]
