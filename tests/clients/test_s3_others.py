@@ -174,8 +174,8 @@ def test_s3fs_mounts_a_bucket(cloud, environment, files, tmp_path):
 def test_rclone_mounts_a_bucket(cloud, rclone_env, files, tmp_path):
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket="mount-bucket")
-    command = ["rclone", "mount", "c:mount-bucket", tmp_path / "mount", "--vfs-cache-mode", "writes", "--vfs-write-back", "0s",
-               "--cache-dir", tmp_path / "cache", "--dir-cache-time", "1s"]
+    # Without a cache a file is there once it is closed; with one, rclone renames none that it still uploads.
+    command = ["rclone", "mount", "c:mount-bucket", tmp_path / "mount", "--cache-dir", tmp_path / "cache", "--dir-cache-time", "1s"]
     with mounted(command, tmp_path / "mount", rclone_env) as directory:
         used_as_a_file_system(directory, files)
     assert s3.get_object(Bucket="mount-bucket", Key="renamed")["Body"].read() == b"changed\n"
