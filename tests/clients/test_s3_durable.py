@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud import PILEUS, Cloud
+from cloud import PILEUS, ROOT, Cloud
 
 PORT = 45681
 # Around the size below which bodies lie in the index, and far above it.
@@ -164,3 +164,17 @@ def test_the_environment_makes_old_clients_presign_by_version_4(own):
     (home / ".aws/config").write_text("")
     kept = subprocess.run([PILEUS, "--data-dir", own.data_dir, "env"], env=bare, capture_output=True, text=True, check=True).stdout
     assert "export AWS_CONFIG_FILE" not in kept and "signature_version s3v4" in kept, "a user's own file is left alone"
+
+
+def test_remove_leaves_nothing_of_a_cloud(own):
+    quick(own).create_bucket(Bucket="kept")
+    quick(own).put_object(Bucket="kept", Key="k", Body=os.urandom(100_000))
+    own.stop()
+    data = own.data_dir / "gone"
+    data.mkdir()
+    for name in [entry.name for entry in own.data_dir.iterdir() if entry != data]:
+        (own.data_dir / name).rename(data / name)
+    done = subprocess.run([ROOT / "scripts/remove"], env=os.environ | dict(PILEUS_DATA_DIR=str(data)), stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert not data.exists()
