@@ -57,6 +57,11 @@ pub(crate) fn precondition_failed() -> S3Error {
     s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
 }
 
+/// The body is XML, but not what it should be, or no XML at all.
+pub(crate) fn malformed_xml() -> S3Error {
+    s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema")
+}
+
 /// A code that s3s doesn't know.
 pub(crate) fn custom(code: &'static str, status: u16, text: &'static str) -> S3Error {
     custom_text(code, status, text)

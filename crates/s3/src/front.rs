@@ -11,6 +11,7 @@ use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
 use crate::split::Split;
+use crate::target;
 use crate::time;
 use crate::website;
 use crate::xml;
@@ -77,8 +78,7 @@ fn signed_service(head: &Parts) -> Option<String> {
 
 /// A parameter of the query, decoded.
 fn query<'a>(head: &'a Parts, name: &str) -> Option<Cow<'a, str>> {
-    let pairs = head.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let value = pairs.into_iter().find_map(|(n, value)| (n == name).then_some(value))?;
+    let (_, value) = target::parameters(head).find(|(n, _)| *n == name)?;
     percent_encoding::percent_decode_str(value).decode_utf8().ok()
 }
 

@@ -32,6 +32,7 @@ mod service;
 mod settings;
 mod split;
 mod sse;
+mod target;
 mod time;
 mod unbuilt;
 mod upkeep;

@@ -1,6 +1,7 @@
 //! What s3s doesn't refuse of a request's signature and size, and AWS does ("Authenticating Requests (AWS Signature Version 4)").
 
 use crate::error::{custom, custom_text};
+use crate::target::{self, parameters};
 use http::request::Parts;
 use http::{Method, header};
 use s3s::{S3Error, s3_error};
@@ -81,13 +82,11 @@ fn unsigned(head: &Parts, signed: &str) -> Option<S3Error> {
 
 /// A document in XML has a length, and a limit. s3s reads documents before it looks at their operation.
 fn size(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
-    let path = head.uri.path().trim_start_matches('/');
-    let of_object = if bucket_in_host { !path.is_empty() } else { path.split_once('/').is_some_and(|(_, key)| !key.is_empty()) };
     let has = |name: &str| parameters(head).any(|(n, _)| n == name);
     let is_form = head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"multipart/form-data"));
     let is_document = match head.method {
         Method::POST => !is_form,
-        Method::PUT => !of_object || DOCUMENTS.into_iter().any(has),
+        Method::PUT => !target::is_object(head, bucket_in_host) || DOCUMENTS.into_iter().any(has),
         _ => false,
     };
     if !is_document {
@@ -100,10 +99,6 @@ fn size(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
         None if chunked => Some(s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header.")),
         Some(_) | None => None,
     }
-}
-
-fn parameters(head: &Parts) -> impl Iterator<Item = (&str, &str)> {
-    head.uri.query().unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! new object.
 
 use crate::error::custom_text;
+use crate::target;
 use http::Method;
 use http::request::Parts;
 use s3s::S3Error;
@@ -22,14 +23,11 @@ const OPERATIONS: [(Method, &str, &str); 10] = [
 
 /// The answer to such an operation; `bucket_in_host`: the path is a key.
 pub(crate) fn refusal(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
-    let query = head.uri.query()?;
-    let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    let has = |name: &str| target::parameters(head).any(|(n, _)| n == name);
     let named = |(method, name, _): &&(Method, &str, &str)| *method == head.method && has(name);
     let (_, _, operation) = OPERATIONS.iter().find(named)?;
     // `encryption` of a bucket is another operation, which is built.
-    let path = head.uri.path().trim_start_matches('/');
-    let of_object = if bucket_in_host { !path.is_empty() } else { path.split_once('/').is_some_and(|(_, key)| !key.is_empty()) };
-    let bare = *operation == "UpdateObjectEncryption" && !of_object;
+    let bare = *operation == "UpdateObjectEncryption" && !target::is_object(head, bucket_in_host);
     (!bare).then(|| custom_text("NotImplemented", 501, format!("{operation} is not implemented")))
 }
 

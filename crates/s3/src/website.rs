@@ -3,14 +3,12 @@
 
 use crate::configuration::website_config;
 use crate::front::{Front, Status};
+use crate::target::KEPT;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use model::website::{Config, Redirect, Route, folder_index, route, route_error};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use s3s::Body;
-
-/// What stands in a path as it is (RFC 3986, unreserved), and slashes.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 /// Headers of a request that count for an object; a signature doesn't.
 const PASSED: [header::HeaderName; 5] =

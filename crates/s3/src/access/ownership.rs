@@ -2,7 +2,7 @@
 
 use super::acl;
 use crate::configuration::update;
-use crate::error::Result;
+use crate::error::{Result, malformed_xml};
 use crate::service::S3;
 use objects::{Bucket, Ownership};
 use s3s::dto::*;
@@ -25,9 +25,8 @@ pub(crate) async fn ownership_put(
     s3: &S3,
     request: S3Request<PutBucketOwnershipControlsInput>,
 ) -> Result<S3Response<PutBucketOwnershipControlsOutput>> {
-    let malformed = || s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema");
-    let [rule] = request.input.ownership_controls.rules.as_slice() else { return Err(malformed()) };
-    let ownership = read(&rule.object_ownership).ok_or_else(malformed)?;
+    let [rule] = request.input.ownership_controls.rules.as_slice() else { return Err(malformed_xml()) };
+    let ownership = read(&rule.object_ownership).ok_or_else(malformed_xml)?;
     let change = move |bucket: &mut Bucket| {
         if ownership == Ownership::BucketOwnerEnforced && bucket.acl != acl::private(&bucket.owner) {
             return Err(with_acl());

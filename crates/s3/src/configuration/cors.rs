@@ -1,7 +1,7 @@
 //! Cross-origin rules ("Using cross-origin resource sharing (CORS)"): kept here, used by the front.
 
-use super::{document, document_delete, document_put, malformed};
-use crate::error::{Result, custom};
+use super::{document, document_delete, document_put};
+use crate::error::{Result, custom, malformed_xml};
 use crate::service::S3;
 use model::cors::{Rule, check};
 use objects::Bucket;
@@ -38,7 +38,7 @@ pub(crate) async fn cors_get(s3: &S3, request: S3Request<GetBucketCorsInput>) ->
 pub(crate) async fn cors_put(s3: &S3, request: S3Request<PutBucketCorsInput>) -> Result<S3Response<PutBucketCorsOutput>> {
     let wanted = request.input.cors_configuration;
     if wanted.cors_rules.is_empty() || wanted.cors_rules.iter().any(|r| r.allowed_methods.is_empty() || r.allowed_origins.is_empty()) {
-        return Err(malformed());
+        return Err(malformed_xml());
     }
     let rules: Vec<Rule> = wanted.cors_rules.iter().map(rule).collect();
     check(&rules).map_err(|text| s3_error!(InvalidRequest, "{text}"))?;

@@ -1,7 +1,7 @@
 //! What new objects are encrypted with by default ("Setting default server-side encryption behavior for Amazon S3 buckets").
 
-use super::{document, document_delete, document_put, malformed};
-use crate::error::{Result, custom};
+use super::{document, document_delete, document_put};
+use crate::error::{Result, custom, malformed_xml};
 use crate::service::S3;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, s3_error};
@@ -20,7 +20,7 @@ pub(crate) async fn encryption_get(s3: &S3, request: S3Request<GetBucketEncrypti
 /// PutBucketEncryption.
 pub(crate) async fn encryption_put(s3: &S3, request: S3Request<PutBucketEncryptionInput>) -> Result<S3Response<PutBucketEncryptionOutput>> {
     let wanted = request.input.server_side_encryption_configuration;
-    let [rule] = wanted.rules.as_slice() else { return Err(malformed()) };
+    let [rule] = wanted.rules.as_slice() else { return Err(malformed_xml()) };
     if let Some(default) = &rule.apply_server_side_encryption_by_default {
         let key = default.kms_master_key_id.as_deref();
         match (default.sse_algorithm.as_str(), key) {
@@ -32,7 +32,7 @@ pub(crate) async fn encryption_put(s3: &S3, request: S3Request<PutBucketEncrypti
             (ServerSideEncryption::AWS_KMS_DSSE, _) => {
                 return Err(custom("NotImplemented", 501, "Two layers of encryption (aws:kms:dsse) are not implemented"));
             }
-            _ => return Err(malformed()),
+            _ => return Err(malformed_xml()),
         }
     }
     document_put(s3, &request.input.bucket, NAME, &wanted).await?;

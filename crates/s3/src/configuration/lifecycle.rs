@@ -1,7 +1,7 @@
 //! Lifecycle rules ("Managing the lifecycle of objects"): kept here, followed by the loop.
 
-use super::{document, document_delete, malformed, update, xml};
-use crate::error::{Result, custom};
+use super::{document, document_delete, update, xml};
+use crate::error::{Result, custom, malformed_xml};
 use crate::service::S3;
 use crate::time;
 use model::lifecycle::{Expiration, Filter, Noncurrent, Rule, check};
@@ -44,7 +44,7 @@ pub(crate) async fn lifecycle_put(
     s3: &S3,
     request: S3Request<PutBucketLifecycleConfigurationInput>,
 ) -> Result<S3Response<PutBucketLifecycleConfigurationOutput>> {
-    let mut wanted = request.input.lifecycle_configuration.ok_or_else(malformed)?;
+    let mut wanted = request.input.lifecycle_configuration.ok_or_else(malformed_xml)?;
     for (number, rule) in wanted.rules.iter_mut().enumerate() {
         if rule.id.as_deref().is_none_or(str::is_empty) {
             rule.id = Some(drawn_id(&request.input.bucket, number, s3.now()));
@@ -52,7 +52,7 @@ pub(crate) async fn lifecycle_put(
     }
     let rules: Vec<Rule> = wanted.rules.iter().map(read).collect::<Result<_>>()?;
     check(&rules).map_err(|bad| match bad.code {
-        "MalformedXML" => malformed(),
+        "MalformedXML" => malformed_xml(),
         code => S3Error::with_message(S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InvalidRequest), bad.message),
     })?;
     let usual = || TransitionDefaultMinimumObjectSize::from_static(TransitionDefaultMinimumObjectSize::ALL_STORAGE_CLASSES_128K);
@@ -100,7 +100,7 @@ fn read(rule: &LifecycleRule) -> Result<Rule> {
     let enabled = match rule.status.as_str() {
         ExpirationStatus::ENABLED => true,
         ExpirationStatus::DISABLED => false,
-        _ => return Err(malformed()),
+        _ => return Err(malformed_xml()),
     };
     let days =
         |days: i32| u32::try_from(days).map_err(|_| s3_error!(InvalidArgument, "'Days' for Expiration action must be a positive integer"));
@@ -114,17 +114,17 @@ fn read(rule: &LifecycleRule) -> Result<Rule> {
             Some(Expiration::ExpiredObjectDeleteMarker)
         }
         Some(LifecycleExpiration { days: None, date: None, expired_object_delete_marker: Some(false) }) => None,
-        Some(_) => return Err(malformed()),
+        Some(_) => return Err(malformed_xml()),
     };
     let noncurrent = match &rule.noncurrent_version_expiration {
         None => None,
         Some(n) => Some(Noncurrent {
-            days: days(n.noncurrent_days.ok_or_else(malformed)?)?,
+            days: days(n.noncurrent_days.ok_or_else(malformed_xml)?)?,
             newer_versions: n.newer_noncurrent_versions.map(days).transpose()?,
         }),
     };
     let abort = rule.abort_incomplete_multipart_upload.as_ref();
-    let abort_multipart_days = abort.map(|a| days(a.days_after_initiation.ok_or_else(malformed)?)).transpose()?;
+    let abort_multipart_days = abort.map(|a| days(a.days_after_initiation.ok_or_else(malformed_xml)?)).transpose()?;
     Ok(Rule { id: rule.id.clone().unwrap_or_default(), enabled, filter: filter(rule)?, expiration, noncurrent, abort_multipart_days })
 }
 
@@ -132,7 +132,7 @@ fn filter(rule: &LifecycleRule) -> Result<Filter> {
     let size = |n: i64| u64::try_from(n).map_err(|_| s3_error!(InvalidArgument, "'ObjectSize' must not be negative"));
     let tag = |t: &Tag| (t.key.clone().unwrap_or_default(), t.value.clone().unwrap_or_default());
     let (filter, old_prefix) = match (&rule.filter, &rule.prefix) {
-        (Some(_), Some(_)) | (None, None) => return Err(malformed()),
+        (Some(_), Some(_)) | (None, None) => return Err(malformed_xml()),
         (Some(filter), None) => (filter, None),
         (None, Some(prefix)) => return Ok(Filter { prefix: prefix.clone(), ..Filter::default() }),
     };
@@ -144,7 +144,7 @@ fn filter(rule: &LifecycleRule) -> Result<Filter> {
         filter.and.is_some(),
     ];
     if alone.iter().filter(|is| **is).count() > 1 {
-        return Err(malformed());
+        return Err(malformed_xml());
     }
     let and = filter.and.clone().unwrap_or_default();
     let mut tags: Tags = Tags::default();

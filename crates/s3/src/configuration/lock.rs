@@ -1,7 +1,7 @@
 //! Object lock of a bucket ("Locking objects with Object Lock"): whether versions may be locked, and how new ones are.
 
-use super::{document, malformed, update, xml};
-use crate::error::{Result, custom};
+use super::{document, update, xml};
+use crate::error::{Result, custom, malformed_xml};
 use crate::service::S3;
 use objects::{Bucket, Versioning};
 use s3s::dto::*;
@@ -31,7 +31,7 @@ pub(crate) async fn lock_put(
     s3: &S3,
     request: S3Request<PutObjectLockConfigurationInput>,
 ) -> Result<S3Response<PutObjectLockConfigurationOutput>> {
-    let wanted = request.input.object_lock_configuration.ok_or_else(malformed)?;
+    let wanted = request.input.object_lock_configuration.ok_or_else(malformed_xml)?;
     check(&wanted)?;
     let text = xml(&wanted)?;
     let set = move |bucket: &mut Bucket| {
@@ -53,18 +53,18 @@ fn enabled() -> ObjectLockEnabled {
 
 fn check(wanted: &ObjectLockConfiguration) -> Result<()> {
     if wanted.object_lock_enabled.as_ref().map(ObjectLockEnabled::as_str) != Some(ObjectLockEnabled::ENABLED) {
-        return Err(malformed());
+        return Err(malformed_xml());
     }
     let Some(rule) = &wanted.rule else { return Ok(()) };
-    let Some(default) = &rule.default_retention else { return Err(malformed()) };
+    let Some(default) = &rule.default_retention else { return Err(malformed_xml()) };
     let known = [ObjectLockRetentionMode::GOVERNANCE, ObjectLockRetentionMode::COMPLIANCE];
     if !default.mode.as_ref().is_some_and(|mode| known.contains(&mode.as_str())) {
-        return Err(malformed());
+        return Err(malformed_xml());
     }
     let (value, max) = match (default.days, default.years) {
         (Some(days), None) => (days, DAYS_MAX),
         (None, Some(years)) => (years, YEARS_MAX),
-        (Some(_), Some(_)) | (None, None) => return Err(malformed()),
+        (Some(_), Some(_)) | (None, None) => return Err(malformed_xml()),
     };
     if value < 1 {
         return Err(custom("InvalidRetentionPeriod", 400, "Default retention period must be a positive integer value."));

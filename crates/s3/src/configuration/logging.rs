@@ -1,9 +1,9 @@
 //! Where a bucket's access logs go ("Enabling Amazon S3 server access logging"): kept here, written by `crate::access_log`.
 
-use super::{document, document_delete, document_put, malformed};
+use super::{document, document_delete, document_put};
 use crate::access::{grants_count, logs_expected};
 use crate::caller::Caller;
-use crate::error::{Result, custom};
+use crate::error::{Result, custom, malformed_xml};
 use crate::service::S3;
 use objects::{Acl, Bucket};
 use s3s::dto::*;
@@ -55,7 +55,7 @@ fn check(s3: &S3, bucket: &Bucket, wanted: &LoggingEnabled, caller: &Caller) -> 
         match (&format.partitioned_prefix, &format.simple_prefix) {
             (None, Some(_)) => {}
             (Some(partitioned), None) if source(partitioned) => {}
-            _ => return Err(malformed()),
+            _ => return Err(malformed_xml()),
         }
     }
     let target = s3.objects.bucket(&wanted.target_bucket);
@@ -89,7 +89,7 @@ pub(crate) fn grants(s3: &S3, target: &Bucket, wanted: &LoggingEnabled) -> Resul
     let allowed = [BucketLogsPermission::FULL_CONTROL, BucketLogsPermission::READ, BucketLogsPermission::WRITE];
     let grant = |grant: &TargetGrant| {
         let permission = grant.permission.as_ref().map(BucketLogsPermission::as_str).filter(|p| allowed.contains(p));
-        permission.map(|p| Grant { grantee: grant.grantee.clone(), permission: Some(p.to_owned().into()) }).ok_or_else(malformed)
+        permission.map(|p| Grant { grantee: grant.grantee.clone(), permission: Some(p.to_owned().into()) }).ok_or_else(malformed_xml)
     };
     let grants = grants.iter().map(grant).collect::<Result<_>>()?;
     let owner = s3.owner(&target.owner);

@@ -30,7 +30,6 @@ use crate::service::S3;
 use anyhow::Context as _;
 use objects::Bucket;
 use s3s::xml::{Deserialize, Deserializer, Serialize, Serializer};
-use s3s::{S3Error, s3_error};
 use std::sync::Arc;
 
 /// A setting that is kept as AWS's XML, read back.
@@ -70,9 +69,4 @@ async fn document_delete(s3: &S3, bucket: &str, name: &'static str) -> Result<()
 /// Changes a bucket, unless `change` refuses.
 pub(crate) async fn update(s3: &S3, bucket: &str, change: impl FnOnce(&mut Bucket) -> Result<()> + Send + 'static) -> Result<Arc<Bucket>> {
     s3.objects.bucket_update(bucket, change).await.map_err(error::engine)?
-}
-
-/// The body is XML, but not what it should be.
-fn malformed() -> S3Error {
-    s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema")
 }

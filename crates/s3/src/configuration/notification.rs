@@ -1,7 +1,7 @@
 //! Whom to tell what happens to objects ("Enabling and configuring event notifications"): kept here, followed in `crate::notification`.
 
-use super::{document, document_put, malformed};
-use crate::error::{Result, custom};
+use super::{document, document_put};
+use crate::error::{Result, custom, malformed_xml};
 use crate::front::RequestId;
 use crate::notification::{EVENTS, Rule, is_asked};
 use crate::service::S3;
@@ -133,7 +133,7 @@ fn check(rules: &[Rule]) -> Result<()> {
     }
     for rule in rules {
         if rule.events.is_empty() {
-            return Err(malformed());
+            return Err(malformed_xml());
         }
         if rule.id.chars().count() > ID_CHARS_MAX {
             return Err(s3_error!(InvalidArgument, "Size of notification configuration ID cannot exceed {ID_CHARS_MAX} characters"));

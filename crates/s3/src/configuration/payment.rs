@@ -1,7 +1,7 @@
 //! Who pays, and which way uploads take: settings that are kept and shown, since here nobody pays and there is one way.
 
-use super::{document, document_put, malformed};
-use crate::error::Result;
+use super::{document, document_put};
+use crate::error::{Result, malformed_xml};
 use crate::service::S3;
 use objects::Bucket;
 use s3s::dto::*;
@@ -31,7 +31,7 @@ pub(crate) async fn payment_put(
 ) -> Result<S3Response<PutBucketRequestPaymentOutput>> {
     let wanted = request.input.request_payment_configuration;
     if ![Payer::BUCKET_OWNER, Payer::REQUESTER].contains(&wanted.payer.as_str()) {
-        return Err(malformed());
+        return Err(malformed_xml());
     }
     document_put(s3, &request.input.bucket, PAYMENT, &wanted).await?;
     Ok(S3Response::new(PutBucketRequestPaymentOutput {}))
@@ -55,7 +55,7 @@ pub(crate) async fn accelerate_put(
     let (bucket, wanted) = (request.input.bucket, request.input.accelerate_configuration);
     let known = [BucketAccelerateStatus::ENABLED, BucketAccelerateStatus::SUSPENDED];
     if !wanted.status.as_ref().is_some_and(|status| known.contains(&status.as_str())) {
-        return Err(malformed());
+        return Err(malformed_xml());
     }
     if bucket.contains('.') {
         return Err(s3_error!(InvalidRequest, "S3 Transfer Acceleration is not supported for buckets with periods (.) in their names"));

@@ -1,7 +1,7 @@
 //! Versioning ("Using versioning in S3 buckets").
 
-use super::{malformed, update};
-use crate::error::{Result, custom};
+use super::update;
+use crate::error::{Result, custom, malformed_xml};
 use crate::service::S3;
 use objects::Versioning;
 use s3s::dto::*;
@@ -27,7 +27,7 @@ pub(crate) async fn versioning_put(s3: &S3, request: S3Request<PutBucketVersioni
     let versioning = match wanted.status.as_ref().map(BucketVersioningStatus::as_str) {
         Some(BucketVersioningStatus::ENABLED) => Versioning::Enabled,
         Some(BucketVersioningStatus::SUSPENDED) => Versioning::Suspended,
-        Some(_) => return Err(malformed()),
+        Some(_) => return Err(malformed_xml()),
         None => return Err(s3_error!(IllegalVersioningConfigurationException, "The Versioning element must be specified")),
     };
     let set = move |bucket: &mut objects::Bucket| {

@@ -1,7 +1,7 @@
 //! A bucket as a website ("Hosting a static website using Amazon S3"): kept here, served by the front.
 
-use super::{document, document_delete, document_put, malformed};
-use crate::error::{Result, custom, custom_text};
+use super::{document, document_delete, document_put};
+use crate::error::{Result, custom, custom_text, malformed_xml};
 use crate::service::S3;
 use model::website::{self, Config, RedirectAll, RuleRedirect, check};
 use objects::Bucket;
@@ -51,7 +51,7 @@ fn read(wanted: &WebsiteConfiguration) -> Result<Config> {
 }
 
 fn rule(rule: &RoutingRule) -> Result<website::RoutingRule> {
-    let code = |text: &String| text.parse::<u16>().map_err(|_| malformed());
+    let code = |text: &String| text.parse::<u16>().map_err(|_| malformed_xml());
     let condition = rule.condition.as_ref();
     let condition = condition.map(|c| -> Result<_> {
         let error_code = c.http_error_code_returned_equals.as_ref().map(code).transpose()?;

@@ -11,20 +11,19 @@ use crate::caller::Caller;
 use crate::error::{self, Result};
 use crate::front::{Front, error_response};
 use crate::intake::BODY_BYTES_MAX;
+use crate::target::KEPT;
 use bytes::BytesMut;
 use futures_util::{FutureExt as _, StreamExt as _};
 use head::Head;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use s3s::dto::{Metadata, StreamingBlob};
 use s3s::{Body, S3Error, s3_error};
 use std::ops::RangeInclusive;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-/// What stands in a path as it is (RFC 3986, unreserved), and slashes.
-const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 /// Fields that are headers of the object.
 const HEADERS: [&str; 7] =
     ["cache-control", "content-disposition", "content-encoding", "content-language", "content-md5", "content-type", "expires"];

@@ -66,9 +66,7 @@ pub(super) async fn put(s3: &S3, form: &Arc<Form>, head: Parts, file: StreamingB
 
 /// A document of tags, as the header that stands for it.
 pub(super) fn tagging(document: &str) -> Result<String> {
-    let malformed =
-        |_| s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema");
-    let tagging = Tagging::deserialize(&mut Deserializer::new(document.as_bytes())).map_err(malformed)?;
+    let tagging = Tagging::deserialize(&mut Deserializer::new(document.as_bytes())).map_err(|_| crate::error::malformed_xml())?;
     let mut header = form_urlencoded::Serializer::new(String::new());
     for tag in tagging.tag_set {
         header.append_pair(&tag.key.unwrap_or_default(), &tag.value.unwrap_or_default());

@@ -2,7 +2,7 @@
 
 use super::{PART_BYTES_MIN, PARTS_MAX, checksums, number, part};
 use crate::checksum::{self, Algorithm};
-use crate::error::{self, Result};
+use crate::error::{self, Result, malformed_xml};
 use crate::service::S3;
 use crate::{condition, record, sse};
 use ::objects::{ChecksumKind, Complete, Part, PartInfo, Record, Upload, UploadId, Version};
@@ -49,9 +49,8 @@ struct Named {
 
 /// The parts that a request names.
 fn named(parts: Vec<CompletedPart>) -> Result<Vec<Named>> {
-    let malformed = || s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema");
     if parts.is_empty() || u32::try_from(parts.len()).is_ok_and(|n| n > PARTS_MAX) {
-        return Err(malformed());
+        return Err(malformed_xml());
     }
     let read = |part: CompletedPart| {
         let checksums = [
@@ -62,8 +61,8 @@ fn named(parts: Vec<CompletedPart>) -> Result<Vec<Named>> {
             (Algorithm::Sha256, part.checksum_sha256),
         ];
         Ok(Named {
-            number: number(part.part_number.ok_or_else(malformed)?)?,
-            etag: part.e_tag.ok_or_else(malformed)?.value().to_owned(),
+            number: number(part.part_number.ok_or_else(malformed_xml)?)?,
+            etag: part.e_tag.ok_or_else(malformed_xml)?.value().to_owned(),
             checksums: checksums.into_iter().filter_map(|(algorithm, value)| Some((algorithm, value?))).collect(),
         })
     };

@@ -56,7 +56,7 @@ pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>)
     let bucket = s3.bucket(&input.bucket)?;
     let objects = input.delete.objects;
     if objects.is_empty() || objects.len() > KEYS_MAX {
-        return Err(s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema"));
+        return Err(error::malformed_xml());
     }
     let bypass = input.bypass_governance_retention.unwrap_or_default();
     let (mut deletes, mut errors) = (Vec::with_capacity(objects.len()), Vec::new());

@@ -1,6 +1,6 @@
 //! GetObjectRetention, PutObjectRetention, GetObjectLegalHold, PutObjectLegalHold.
 
-use crate::error::{self, Result, custom};
+use crate::error::{self, Result, custom, malformed_xml};
 use crate::object::{lock, version_id};
 use crate::service::S3;
 use crate::time;
@@ -56,10 +56,10 @@ fn wanted(retention: Option<ObjectLockRetention>, now: Timestamp) -> Result<Opti
     match retention {
         None | Some(ObjectLockRetention { mode: None, retain_until_date: None }) => Ok(None),
         Some(ObjectLockRetention { mode: Some(mode), retain_until_date: Some(until) }) => {
-            let mode = lock::mode(mode.as_str()).map_err(|_| malformed())?;
+            let mode = lock::mode(mode.as_str()).map_err(|_| malformed_xml())?;
             Ok(Some((mode, lock::future(time::read(&until), now)?)))
         }
-        Some(_) => Err(malformed()),
+        Some(_) => Err(malformed_xml()),
     }
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn hold_put(s3: &S3, request: S3Request<PutObjectLegalHoldInput
     let on = match input.legal_hold.and_then(|hold| hold.status).as_ref().map(ObjectLockLegalHoldStatus::as_str) {
         Some(ObjectLockLegalHoldStatus::ON) => true,
         Some(ObjectLockLegalHoldStatus::OFF) => false,
-        _ => return Err(malformed()),
+        _ => return Err(malformed_xml()),
     };
     let change = move |version: &mut Version| {
         version.record.lock.legal_hold = on;
@@ -97,10 +97,6 @@ pub(crate) async fn hold_put(s3: &S3, request: S3Request<PutObjectLegalHoldInput
     let id = version_id(input.version_id.as_deref())?;
     s3.objects.update(&input.bucket, &input.key, id, change).await.map_err(error::engine)??;
     Ok(S3Response::new(PutObjectLegalHoldOutput::default()))
-}
-
-fn malformed() -> S3Error {
-    s3_error!(MalformedXML, "The XML you provided was not well-formed or did not validate against our published schema")
 }
 
 #[cfg(test)]
