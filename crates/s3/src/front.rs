@@ -316,6 +316,9 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
         answer.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/xml"));
     }
     xml::references(answer);
+    if !failed {
+        xml::namespace(answer);
+    }
     let headers = answer.headers_mut();
     if let Ok(value) = HeaderValue::from_str(id) {
         headers.insert("x-amz-request-id", value.clone());

@@ -16,7 +16,13 @@ const DOCUMENTS: [&str; 5] = ["acl", "tagging", "retention", "legal-hold", "encr
 
 /// The refusal of a request, if it has one of these faults. `bucket_in_host`: its path is a key.
 pub(crate) fn refusal(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
-    signature(head).or_else(|| size(head, bucket_in_host))
+    method(head).or_else(|| signature(head)).or_else(|| size(head, bucket_in_host))
+}
+
+/// s3s says that what isn't S3's is not implemented.
+fn method(head: &Parts) -> Option<S3Error> {
+    let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS].contains(&head.method);
+    (!known).then(|| s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource."))
 }
 
 fn signature(head: &Parts) -> Option<S3Error> {

@@ -5,6 +5,9 @@ use http::{HeaderValue, Response, header};
 use s3s::Body;
 use std::io::Write as _;
 
+/// What the names of S3's documents belong to.
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+
 /// Bytes of text that a reader of XML wouldn't give back: carriage returns become line feeds, and XML 1.0 has no other controls.
 fn is_lost(byte: u8) -> bool {
     byte < b' ' && byte != b'\n' && byte != b'\t'
@@ -33,17 +36,40 @@ fn referenced(text: &Bytes) -> Vec<u8> {
     written
 }
 
+/// Puts S3's namespace on the root of a document that has none, as S3 does; some clients look for it. Errors and the answers to forms
+/// have none.
+pub(crate) fn namespace(answer: &mut Response<Body>) {
+    const BARE: [&str; 2] = ["Error", "PostResponse"];
+    let document = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/xml"));
+    let Some(text) = answer.body().bytes().filter(|_| document) else { return };
+    let named = || {
+        let text = std::str::from_utf8(&text).ok()?;
+        let start = text.find("?>")? + 2;
+        let start = start + text[start..].find('<')? + 1;
+        let end = start + text[start..].find('>')?;
+        let root = &text[start..end];
+        let bare = root.bytes().all(|b| b.is_ascii_alphanumeric()) && !BARE.contains(&root);
+        bare.then(|| format!("{} xmlns=\"{NAMESPACE}\"{}", &text[..end], &text[end..]))
+    };
+    if let Some(text) = named() {
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+        *answer.body_mut() = Body::from(text);
+    }
+}
+
 /// An error's document up to its end, with the usual text for its code if it has none ("Error responses").
 pub(crate) fn with_message(document: &[u8]) -> Vec<u8> {
     const END: &str = "</Code>";
     let text = String::from_utf8_lossy(document);
+    // s3s has a text of its own here.
+    let text = text.replace("<Message>request time is too far from server time</Message>", "");
     let message = || {
         let at = text.find(END).filter(|_| !text.contains("<Message>"))?;
         let code = text[..at].rsplit('>').next()?;
         let (front, behind) = text.split_at(at + END.len());
         Some(format!("{front}<Message>{}</Message>{behind}", usual(code)?))
     };
-    message().map_or_else(|| document.to_vec(), String::into_bytes)
+    message().unwrap_or_else(|| text.clone()).into_bytes()
 }
 
 /// What S3 says with the codes that s3s gives no text.
@@ -60,6 +86,7 @@ fn usual(code: &str) -> Option<&'static str> {
         "MethodNotAllowed" => "The specified method is not allowed against this resource.",
         "MissingRequestBodyError" => "Request body is empty.",
         "NotImplemented" => "A header you provided implies functionality that is not implemented",
+        "RequestTimeTooSkewed" => "The difference between the request time and the current time is too large.",
         "SignatureDoesNotMatch" => {
             "The request signature we calculated does not match the signature you provided. Check your key and signing method."
         }
@@ -82,6 +109,29 @@ mod tests {
         };
         assert_eq!(answer("application/xml", "<Key>a\rb\u{1}\u{1f}\n\t\u{e4}</Key>"), "<Key>a&#13;b&#1;&#31;\n\t\u{e4}</Key>");
         assert_eq!(answer("text/html", "a\rb"), "a\rb");
+    }
+
+    #[test]
+    fn documents_have_a_namespace() {
+        let answer = |kind: &'static str, text: &str| {
+            let mut answer = Response::new(Body::from(text.to_owned()));
+            answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            namespace(&mut answer);
+            String::from_utf8(answer.body().bytes().unwrap().to_vec()).unwrap()
+        };
+        let front = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+        let named = format!("{front}<Tagging xmlns=\"{NAMESPACE}\"><TagSet></TagSet></Tagging>");
+        assert_eq!(answer("application/xml", &format!("{front}<Tagging><TagSet></TagSet></Tagging>")), named);
+        for (kind, rest) in [
+            ("application/xml", &named[front.len()..]),
+            ("application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
+            ("application/xml", "<PostResponse></PostResponse>"),
+            ("application/xml", "no document"),
+            ("text/html", "<html></html>"),
+        ] {
+            let text = format!("{front}{rest}");
+            assert_eq!(answer(kind, &text), text);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::update;
 use crate::error::{Result, custom};
+use crate::front::Status;
 use crate::service::S3;
 use model::tag::{KEY_CHARS_MAX, TAGS_MAX, VALUE_CHARS_MAX};
 use s3s::dto::*;
@@ -26,7 +27,9 @@ pub(crate) async fn tagging_put(s3: &S3, request: S3Request<PutBucketTaggingInpu
         Ok(())
     })
     .await?;
-    Ok(S3Response::with_status(PutBucketTaggingOutput {}, http::StatusCode::NO_CONTENT))
+    let mut response = S3Response::new(PutBucketTaggingOutput {});
+    response.extensions.insert(Status(http::StatusCode::NO_CONTENT));
+    Ok(response)
 }
 
 /// DeleteBucketTagging.
