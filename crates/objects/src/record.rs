@@ -104,9 +104,9 @@ pub struct Lock {
     /// Until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// Whether it is held whatever the time.
-    #[serde(default)]
-    pub legal_hold: bool,
+    /// Whether it is held whatever the time; `None` if nobody ever said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legal_hold: Option<bool>,
 }
 
 impl Lock {
@@ -122,7 +122,7 @@ impl Lock {
             Some(LockMode::Governance | LockMode::Compliance) => self.until.is_some_and(|until| now < until),
             None => false,
         };
-        self.legal_hold || retained
+        self.legal_hold == Some(true) || retained
     }
 }
 

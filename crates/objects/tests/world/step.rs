@@ -216,7 +216,7 @@ async fn put(w: &mut World, mut after: Model) {
     let ((seal, mut record), etag) = (sealed(w), format!("e{}", w.rng.random_range(0..100)));
     if w.chance(5) && w.model.buckets.get(&bucket).is_some_and(|b| b.versioning == Versioning::Enabled) {
         let until = Some(Timestamp(w.model.now + 10));
-        record.lock = Lock { mode: Some(LockMode::Governance), until, legal_hold: false };
+        record.lock = Lock { mode: Some(LockMode::Governance), until, legal_hold: None };
     }
     let mut version = Version::of(&etag, body.clone());
     (version.customer, version.lock) = (record.encryption.is_some(), record.lock);

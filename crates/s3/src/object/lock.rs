@@ -28,7 +28,7 @@ pub(crate) fn of_request(bucket: &Bucket, headers: &HeaderMap, now: Timestamp) -
         return Err(missing());
     }
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let legal_hold = text("x-amz-object-lock-legal-hold").map(hold).transpose()?.unwrap_or_default();
+    let legal_hold = text("x-amz-object-lock-legal-hold").map(hold).transpose()?;
     let retention = match (text("x-amz-object-lock-mode"), text("x-amz-object-lock-retain-until-date")) {
         (None, None) => of_bucket(bucket, now)?,
         (Some(mode_name), Some(until)) => {
@@ -94,7 +94,7 @@ pub(crate) fn show(lock: &Lock, headers: &mut HeaderMap) {
         put(headers, "x-amz-object-lock-mode", mode_name(mode));
         put(headers, "x-amz-object-lock-retain-until-date", &time::iso_date(until));
     }
-    if lock.legal_hold {
-        put(headers, "x-amz-object-lock-legal-hold", "ON");
+    if let Some(held) = lock.legal_hold {
+        put(headers, "x-amz-object-lock-legal-hold", if held { "ON" } else { "OFF" });
     }
 }

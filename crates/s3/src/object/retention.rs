@@ -23,12 +23,16 @@ pub(crate) async fn get(s3: &S3, request: S3Request<GetObjectRetentionInput>) ->
     let id = version_id(input.version_id.as_deref())?;
     let version = s3.objects.get(&input.bucket, &input.key, id.as_ref()).await.map_err(error::engine)?;
     let Lock { mode: Some(mode), until: Some(until), .. } = version.record.lock else {
-        let text = "The specified object does not have a ObjectLock configuration";
-        return Err(custom("NoSuchObjectLockConfiguration", 404, text));
+        return Err(unlocked());
     };
     let mode = ObjectLockRetentionMode::from_static(lock::mode_name(mode));
     let retention = ObjectLockRetention { mode: Some(mode), retain_until_date: Some(time::show(until)) };
     Ok(S3Response::new(GetObjectRetentionOutput { retention: Some(retention) }))
+}
+
+/// Nothing of this kind was ever said of the object.
+fn unlocked() -> S3Error {
+    custom("NoSuchObjectLockConfiguration", 404, "The specified object does not have a ObjectLock configuration")
 }
 
 /// PutObjectRetention.
@@ -76,7 +80,8 @@ pub(crate) async fn hold_get(s3: &S3, request: S3Request<GetObjectLegalHoldInput
     locking(s3, &input.bucket)?;
     let id = version_id(input.version_id.as_deref())?;
     let version = s3.objects.get(&input.bucket, &input.key, id.as_ref()).await.map_err(error::engine)?;
-    let status = if version.record.lock.legal_hold { ObjectLockLegalHoldStatus::ON } else { ObjectLockLegalHoldStatus::OFF };
+    let held = version.record.lock.legal_hold.ok_or_else(unlocked)?;
+    let status = if held { ObjectLockLegalHoldStatus::ON } else { ObjectLockLegalHoldStatus::OFF };
     let legal_hold = ObjectLockLegalHold { status: Some(ObjectLockLegalHoldStatus::from_static(status)) };
     Ok(S3Response::new(GetObjectLegalHoldOutput { legal_hold: Some(legal_hold) }))
 }
@@ -91,7 +96,7 @@ pub(crate) async fn hold_put(s3: &S3, request: S3Request<PutObjectLegalHoldInput
         _ => return Err(malformed_xml()),
     };
     let change = move |version: &mut Version| {
-        version.record.lock.legal_hold = on;
+        version.record.lock.legal_hold = Some(on);
         Ok::<(), S3Error>(())
     };
     let id = version_id(input.version_id.as_deref())?;
@@ -107,7 +112,7 @@ mod tests {
     fn retentions_get_longer_only() {
         use LockMode::{Compliance, Governance};
         let at = Timestamp;
-        let lock = |mode, until| Lock { mode: Some(mode), until: Some(at(until)), legal_hold: false };
+        let lock = |mode, until| Lock { mode: Some(mode), until: Some(at(until)), legal_hold: None };
         for (what, lock, wanted, bypass, may) in [
             ("none yet", Lock::default(), Some((Compliance, at(20))), false, true),
             ("longer", lock(Governance, 20), Some((Governance, at(30))), false, true),
