@@ -15,11 +15,14 @@ import xml.etree.ElementTree as ET
 import botocore.loaders
 import botocore.model
 import botocore.parsers
+from botocore.awsrequest import HeadersDict
 
 LOADER = botocore.loaders.Loader()
 MODELS = {}
 # What the parser itself takes out of a reply's root.
 ENVELOPE = {"requestId", "ResponseMetadata"}
+# Headers that any reply of S3's may have.
+OF_ALL = {"x-amz-request-id", "x-amz-id-2", "x-amz-bucket-region"}
 # The only values that pass though the model's enum lacks them: structure and member, the value, and why AWS answers it all the same.
 BEYOND_THE_ENUM = {
     # "For an internet gateway, the state is `available` when attached to a VPC; otherwise, this value is not returned", says the member's own
@@ -99,7 +102,11 @@ def structure(shape, node, path, ignored=()):
             continue
         yield from check(member, child, f"{path}.{names[tag]}")
     for name in shape.required_members:
-        if not any(names.get(tag) == name for tag in seen):
+        if shape.members[name].serialization.get("xmlAttribute"):
+            prefix, attribute = shape.members[name].serialization["name"].split(":")
+            if "{" + shape.serialization["xmlNamespace"]["uri"] + "}" + attribute not in node.attrib:
+                yield f"{path}: the required attribute {prefix}:{attribute} is missing"
+        elif not any(names.get(tag) == name for tag in seen):
             yield f"{path}: the required member {name} is missing"
 
 
@@ -115,7 +122,13 @@ def problems(line):
     service, operation, status = line["service"], line["operation"], line["status"]
     protocol = model(service).metadata["protocol"]
     parser = botocore.parsers.create_parser(protocol)
-    response = {"status_code": status, "headers": line.get("headers", {}), "body": line["body"].encode()}
+    headers = HeadersDict(line.get("headers", {}))
+    response = {"status_code": status, "headers": headers, "body": line["body"].encode()}
+    if line.get("method") == "HEAD" or status == 304:
+        if line["body"]:
+            yield "a reply without a body has one"
+        if status >= 300:
+            return
     if status >= 300:
         parsed = parser.parse(response, None)
         for key in ("Code", "Message"):
@@ -126,6 +139,9 @@ def problems(line):
         return
     shape = model(service).operation_model(operation).output_shape
     parsed = parser.parse(response, shape)
+    if protocol == "rest-xml":
+        yield from rest_xml(operation, shape, line)
+        return
     if not parsed.pop("ResponseMetadata", {}).get("RequestId"):
         yield "a reply without a request id"
     root = ET.fromstring(line["body"])
@@ -153,6 +169,43 @@ def problems(line):
     empty = sum(1 for e in root.iter() if not len(e) and not (e.text or "").strip())
     if not here - empty <= leaves(parsed) <= here:
         yield f"botocore parsed {leaves(parsed)} values out of {here} elements"
+
+
+def rest_xml(operation, shape, line):
+    """What is wrong with a reply whose members are headers and a body."""
+    members = shape.members if shape is not None else {}
+    places = {m.serialization["name"].lower(): m for m in members.values() if m.serialization.get("location") == "header"}
+    for name, value in line["headers"].items():
+        if name in places:
+            if places[name].type_name in ("string", "integer", "long", "boolean"):
+                yield from scalar(places[name], value, f"{operation}.{name}")
+        elif name.startswith("x-amz-") and name not in OF_ALL and not name.startswith("x-amz-meta-"):
+            yield f"{operation} has no header {name}"
+    payload = shape.serialization.get("payload") if shape is not None else None
+    if payload and members[payload].type_name != "structure":
+        return
+    body = {n: m for n, m in members.items() if "location" not in m.serialization}
+    if not body:
+        if line["body"]:
+            yield "a reply without a body has one"
+        return
+    root = ET.fromstring(line["body"])
+    if not root.tag.startswith("{http://s3.amazonaws.com/doc/2006-03-01/}"):
+        yield f"the root {root.tag} has no namespace"
+    if operation == "GetBucketLocation":
+        return
+    if payload:
+        yield from structure(members[payload], root, operation)
+    else:
+        yield from structure(Body(shape, body), root, operation)
+
+
+class Body:
+    """The members of a structure that are in the body."""
+
+    def __init__(self, shape, members):
+        self.name, self.members = shape.name, members
+        self.required_members = [name for name in shape.required_members if name in members]
 
 
 def main():

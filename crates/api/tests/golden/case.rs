@@ -91,37 +91,3 @@ impl fmt::Display for Case {
         Ok(())
     }
 }
-
-/// XML with one element a line, so that a difference is a line.
-pub(crate) fn pretty(xml: &str) -> String {
-    let (mut pretty, mut depth) = (String::new(), 0_usize);
-    let mut rest = xml.trim();
-    while let Some(start) = rest.find('<') {
-        let text = rest[..start].trim();
-        let end = rest[start..].find('>').map_or(rest.len(), |e| start + e + 1);
-        let tag = &rest[start..end];
-        rest = &rest[end..];
-        if tag.starts_with("</") {
-            depth = depth.saturating_sub(1);
-            if !text.is_empty() || pretty.ends_with(&format!("<{}>", &tag[2..tag.len() - 1])) {
-                // A value stays on its element's line.
-                pretty.push_str(&text.replace('\n', "&#10;"));
-            } else {
-                pretty.push('\n');
-                pretty.push_str(&"  ".repeat(depth));
-            }
-            pretty.push_str(tag);
-        } else {
-            if !pretty.is_empty() {
-                pretty.push('\n');
-            }
-            pretty.push_str(&"  ".repeat(depth));
-            pretty.push_str(tag);
-            if !tag.starts_with("<?") && !tag.ends_with("/>") {
-                depth += 1;
-            }
-        }
-    }
-    pretty.push('\n');
-    pretty
-}

@@ -9,9 +9,11 @@
 
 mod case;
 mod names;
+mod pretty;
 mod world;
 
 use case::{Case, Step};
+use pretty::difference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -69,17 +71,6 @@ fn check_shapes(replies: &Path) {
     let output = std::process::Command::new("python3").arg(script).arg(replies).output().expect("python3 with botocore is installed");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
-}
-
-/// The lines around the first that differ.
-fn difference(written: &str, came: &str) -> String {
-    let (written, came): (Vec<&str>, Vec<&str>) = (written.lines().collect(), came.lines().collect());
-    let at = written.iter().zip(&came).position(|(w, c)| w != c).unwrap_or(written.len().min(came.len()));
-    let part = |lines: &[&str], sign: &str| {
-        let lines = lines.iter().enumerate().skip(at.saturating_sub(2)).take(6);
-        lines.map(|(n, l)| format!("  {sign}{:4} {l}\n", n + 1)).collect::<String>()
-    };
-    format!("{}{}", part(&written, "-"), part(&came, "+"))
 }
 
 /// Goal: no action is without a case of success, nor without one that names what another tenant owns (or a file

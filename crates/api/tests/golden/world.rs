@@ -1,7 +1,8 @@
 //! The cloud that every case begins with: two tenants, an image of each kind, room for eight `t3.nano`.
 
-use crate::case::{Call, Case, Step, pretty};
+use crate::case::{Call, Case, Step};
 use crate::names::Names;
+use crate::pretty::pretty;
 use api::ports::{Console, PortError, Ports};
 use api::{Cloud, Gate};
 use async_trait::async_trait;
