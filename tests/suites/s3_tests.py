@@ -26,19 +26,47 @@ FILES = ["test_s3.py", "test_headers.py"]
 TEST_TIMEOUT = 120
 # What a day of a lifecycle rule lasts, in seconds; the suite sleeps by it.
 DAY = 6
+# How often access logs are delivered, in seconds; the suite waits a little longer.
+LOGS = 5
 SETTINGS = f"""
 [s3]
 ownership = "ObjectWriter"
 block_public_access = false
 lifecycle_debug_day_seconds = {DAY}
+log_delivery_seconds = {LOGS}
 """
 
 
 # ---- the plugin
 
+# What the running test asked for in another form than its own (`s3_tests_as_aws.py`).
+AS_AWS = []
+
+
+def used(form):
+    if form not in AS_AWS:
+        AS_AWS.append(form)
+
+
 def pytest_configure(config):
+    import s3_tests_as_aws
+
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     os.environ["S3TEST_CONF"] = f"{os.environ['S3_TESTS_CONFIGURATIONS']}/{worker}.conf"
+    s3_tests_as_aws.forms(used)
+    s3_tests_as_aws.logs(used)
+
+
+def pytest_collection_finish(session):
+    import s3_tests_as_aws
+
+    for module in {item.module for item in session.items if item.module.__name__.endswith("test_headers")}:
+        s3_tests_as_aws.headers(module, used)
+
+
+def pytest_runtest_setup(item):
+    AS_AWS.clear()
+    item.user_properties.append(("as_aws", AS_AWS))
 
 
 def pytest_runtest_logreport(report):
@@ -50,7 +78,7 @@ def pytest_runtest_logreport(report):
         why = report.longrepr[2]
     known = [word for word in report.keywords if re.fullmatch(r"[a-z][a-z0-9_]*", word) and not word.startswith("test")]
     line = dict(name=report.nodeid.split("::", 1)[1], outcome=report.outcome, when=report.when, marks=known,
-                why=" ".join(why.split())[:400], seconds=round(report.duration, 1))
+                as_aws=dict(report.user_properties).get("as_aws", []), why=" ".join(why.split())[:400], seconds=round(report.duration, 1))
     with open(os.environ["S3_TESTS_RESULTS"], "a") as out:
         out.write(json.dumps(line) + "\n")
 
@@ -78,7 +106,8 @@ def users(cloud, worker):
         client = cloud.client("s3", account)
         owner = client.list_buckets()["Owner"]
         config[section] = dict(access_key=account["access"], secret_key=account["secret"], user_id=owner["ID"],
-                               display_name=owner.get("DisplayName", name), email=f"{name}@example.com")
+                               display_name=owner.get("DisplayName", name), email=f"{name}@example.com",
+                               account_number=account["id"])
         if section == "s3 main":
             config[section]["kms_keyid"] = config[section]["kms_keyid2"] = kms_key(client, f"{worker}-probe")
     config["s3 main"].update(api_name="us-east-1", lc_debug_interval=str(DAY))
@@ -160,9 +189,14 @@ def report(table, checkout):
     share = 100 * len(table["passed"]) / max(judged, 1)
     # What the suite wants and AWS doesn't do is no fault.
     fair = len(table["passed"]) + len(table["failed"]) + sum(len(table["groups"].get(g["title"], [])) for g in expected.groups if g["kind"] == "missing")
+    translated = [result for result in table["passed"] if result["as_aws"]]
+    failures = [*table["failed"], *(result for group in expected.groups if group["kind"] != "outside" for result in table["groups"].get(group["title"], []))]
+    disowned = sum("fails_on_aws" in result["marks"] for result in failures)
     lines = [
         f"| passed, of those that ask for what AWS does | {len(table['passed'])} of {fair} ({100 * len(table['passed']) / max(fair, 1):.1f} %) |",
         f"| passed, of all | {len(table['passed'])} of {judged} ({share:.1f} %) |",
+        f"| of the passed: asked in Amazon's form instead of the suite's | {len(translated)} |",
+        f"| failed, and the suite itself says `fails_on_aws` | {disowned} |",
         f"| failed as expected | {judged - len(table['passed']) - len(table['failed'])} |",
         f"| failed | {len(table['failed'])} |",
         f"| skipped by the suite | {len(table['skipped'])} |",
@@ -182,6 +216,12 @@ def report(table, checkout):
             if kind != "outside":
                 names = names.replace("test_", "")
                 out += [textwrap.fill(names, 160, break_long_words=False, break_on_hyphens=False), ""]
+    if translated:
+        out += ["## Passed, asked in Amazon's form", ""]
+        for form in sorted({form for result in translated for form in result["as_aws"]}):
+            found = sorted(result["name"] for result in translated if form in result["as_aws"])
+            names = ", ".join(f"`{name.removeprefix('test_')}`" for name in found)
+            out += [textwrap.fill(f"**{form}** ({len(found)}): {names}", 160, break_long_words=False, break_on_hyphens=False), ""]
     if table["failed"]:
         out += ["## Failed", ""]
         out += [f"- `{result['name']}`: {result['why']}" for result in sorted(table["failed"], key=lambda r: r["name"])]

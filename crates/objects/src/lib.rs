@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod janitor;
 mod list;
+mod mapped;
 mod noun;
 mod object;
 mod objects;
@@ -30,6 +31,7 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use files::RESERVE_BYTES;
+pub use mapped::origin;
 pub use noun::{Bucket, Malformed, Ownership, Part, PublicAccessBlock, Upload, UploadId, Version, VersionId, Versioning};
 pub use objects::{INLINE_MAX, Objects, Options};
 pub use reader::Reader;

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::noun::{Part, Upload, UploadId, Version, VersionId};
 use crate::objects::Objects;
-use crate::reader::Reader;
+use crate::reader::{Reader, Way};
 use crate::record::Record;
 use crate::request::{
     Complete, Delete, Deleted, List, ListUploads, ListVersions, Listing, PartPut, Parts, Put, Stored, UploadListing, VersionListing,
@@ -48,7 +48,14 @@ impl Objects {
     /// one. Must be polled within a runtime of tokio.
     #[must_use]
     pub fn read(&self, version: &Version, range: Range<u64>, key: Option<[u8; 32]>) -> Reader {
-        Reader::new(self.0.core.clone(), version, range, key)
+        Reader::new(self.0.core.clone(), version, range, key, Way::Read)
+    }
+
+    /// As [`Objects::read`], for who only passes the bytes on to a client and never looks at them: they may be mapped files, which the
+    /// kernel sends by itself ([`crate::origin`]).
+    #[must_use]
+    pub fn send(&self, version: &Version, range: Range<u64>, key: Option<[u8; 32]>) -> Reader {
+        Reader::new(self.0.core.clone(), version, range, key, Way::Send)
     }
 
     /// Deletes an object or a version; if there is none, that is no error.

@@ -1,8 +1,11 @@
 //! Bodies on their way out: read in pieces of 512 KiB by blocking threads, one piece ahead of whoever takes them.
+//!
+//! What the kernel sends by itself ([`Way::Send`]) is read here, too: to check it, and so that it is in the page cache when it is sent.
 
 use crate::body::{Piece, Place};
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::mapped;
 use crate::noun::Version;
 use crate::pins;
 use crate::seal::{Cipher, PIECE, TAG};
@@ -21,6 +24,21 @@ use tokio::task::JoinHandle;
 
 /// Plain bytes that are read at once: whole sealed pieces.
 const READ: u64 = 8 * PIECE as u64;
+
+/// A file's bytes from which on mapping it costs less than copying it.
+const MAPPED_MIN: u64 = 1 << 20;
+
+/// Bytes that are checked at once: so few that they stay in the processor's cache.
+const CHECKED: usize = 128 << 10;
+
+/// Who takes the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// One who looks at them.
+    Read,
+    /// One who only passes them on to a client: those of large files that aren't sealed are mapped.
+    Send,
+}
 
 /// The bytes of a range of a body, in pieces. Ends after the first error.
 pub struct Reader {
@@ -41,7 +59,7 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(core: Arc<Core>, version: &Version, range: Range<u64>, customer: Option<[u8; 32]>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, version: &Version, range: Range<u64>, customer: Option<[u8; 32]>, way: Way) -> Self {
         let range = range.start.min(version.size)..range.end.min(version.size);
         let left = range.end.saturating_sub(range.start);
         let pieces = &version.body.pieces;
@@ -59,7 +77,7 @@ impl Reader {
             at += piece.size;
         }
         let pin = version.body.pin.clone();
-        Self { left, state: State::Idle(Box::new(Source { core, customer, spans, open: None, _pin: pin })) }
+        Self { left, state: State::Idle(Box::new(Source { core, customer, way, spans, open: None, _pin: pin })) }
     }
 
     /// Bytes that are still to come.
@@ -129,6 +147,7 @@ struct Span {
 struct Source {
     core: Arc<Core>,
     customer: Option<[u8; 32]>,
+    way: Way,
     spans: VecDeque<Span>,
     open: Option<Open>,
     _pin: Option<Arc<pins::Pin>>,
@@ -145,7 +164,7 @@ impl Source {
             Some(open) => open,
             None => {
                 let span = self.spans.pop_front().ok_or_else(|| Error::Io(anyhow!("a body is shorter than its index says")))?;
-                Open::new(&self.core, span, self.customer.as_ref())?
+                Open::new(&self.core, span, self.customer.as_ref(), self.way)?
             }
         };
         let bytes = open.read()?;
@@ -170,17 +189,22 @@ struct Open {
 enum Stored {
     Inline(Bytes),
     File(File),
+    Mapped { file: Arc<File>, bytes: Bytes, scratch: Box<[u8]> },
 }
 
 impl Open {
-    fn new(core: &Core, span: Span, customer: Option<&[u8; 32]>) -> Result<Self> {
+    fn new(core: &Core, span: Span, customer: Option<&[u8; 32]>, way: Way) -> Result<Self> {
         let Span { piece, range } = span;
         let cipher = piece.key.as_ref().map(|key| key.open(&core.master, customer)).transpose()?;
         let whole = range == (0..piece.size);
         let digest = whole.then(|| Digest::new(CrcAlgorithm::Crc32Iscsi));
         let stored = match piece.place {
             Place::Inline { bytes, .. } => Stored::Inline(bytes),
-            Place::File(file) => Stored::File(core.files.read(&file)?),
+            Place::File(file) => {
+                let file = core.files.read(&file)?;
+                let maps = way == Way::Send && cipher.is_none() && piece.size >= MAPPED_MIN;
+                if maps { Stored::mapped(file, piece.size)? } else { Stored::File(file) }
+            }
         };
         Ok(Self { stored, cipher, size: piece.size, crc: piece.crc, digest, range })
     }
@@ -192,40 +216,69 @@ impl Open {
         let stop = end.min((start / READ + 1) * READ);
         self.range.start = stop;
         let Some(cipher) = &self.cipher else {
-            let bytes = self.stored.take(start..stop)?;
-            check(&mut self.digest, &bytes, stop == end, self.crc)?;
+            let bytes = self.stored.take(start..stop, &mut self.digest)?;
+            self.check()?;
             return Ok(bytes);
         };
         let (piece, sealed) = (PIECE as u64, (PIECE + TAG) as u64);
         let (first, behind) = (start / piece, stop.div_ceil(piece));
         let until = if behind * piece >= self.size { crate::seal::sealed_size(self.size) } else { behind * sealed };
-        let bytes = self.stored.take(first * sealed..until)?;
-        check(&mut self.digest, &bytes, stop == end, self.crc)?;
-        let mut bytes = Vec::from(bytes);
+        let mut bytes = Vec::from(self.stored.take(first * sealed..until, &mut self.digest)?);
+        self.check()?;
         cipher.open(first, &mut bytes)?;
         let (from, to) = ((start - first * piece) as usize, (stop - first * piece) as usize);
         if bytes.len() < to { Err(damaged()) } else { Ok(Bytes::from(bytes).slice(from..to)) }
     }
-}
 
-impl Stored {
-    fn take(&self, range: Range<u64>) -> Result<Bytes> {
-        match self {
-            Self::Inline(bytes) if range.end > bytes.len() as u64 => Err(damaged()),
-            Self::Inline(bytes) => Ok(bytes.slice(range.start as usize..range.end as usize)),
-            Self::File(file) => {
-                let mut bytes = vec![0; (range.end - range.start) as usize];
-                file.read_exact_at(&mut bytes, range.start)?;
-                Ok(bytes.into())
-            }
+    /// Compares what was read, once that is all.
+    fn check(&self) -> Result<()> {
+        match &self.digest {
+            Some(digest) if self.range.is_empty() && digest.finalize() as u32 != self.crc => Err(damaged()),
+            _ => Ok(()),
         }
     }
 }
 
-fn check(digest: &mut Option<Digest>, bytes: &[u8], last: bool, crc: u32) -> Result<()> {
-    let Some(digest) = digest else { return Ok(()) };
-    digest.update(bytes);
-    if last && digest.finalize() as u32 != crc { Err(damaged()) } else { Ok(()) }
+impl Stored {
+    fn mapped(file: File, size: u64) -> Result<Self> {
+        let file = Arc::new(file);
+        let bytes = mapped::map(&file)?;
+        if bytes.len() as u64 != size {
+            return Err(damaged());
+        }
+        Ok(Self::Mapped { file, bytes, scratch: vec![0; CHECKED].into() })
+    }
+
+    fn take(&mut self, range: Range<u64>, digest: &mut Option<Digest>) -> Result<Bytes> {
+        let mut count = |bytes: &[u8]| {
+            if let Some(digest) = digest {
+                digest.update(bytes);
+            }
+        };
+        let (start, end) = (range.start as usize, range.end as usize);
+        match self {
+            Self::Inline(bytes) if end > bytes.len() => Err(damaged()),
+            Self::Inline(bytes) => {
+                let bytes = bytes.slice(start..end);
+                count(&bytes);
+                Ok(bytes)
+            }
+            Self::File(file) => {
+                let mut bytes = vec![0; end - start];
+                file.read_exact_at(&mut bytes, range.start)?;
+                count(&bytes);
+                Ok(bytes.into())
+            }
+            Self::Mapped { file, bytes, scratch } => {
+                for at in (start..end).step_by(scratch.len()) {
+                    let read = &mut scratch[..(end - at).min(CHECKED)];
+                    file.read_exact_at(read, at as u64)?;
+                    count(read);
+                }
+                Ok(bytes.slice(start..end))
+            }
+        }
+    }
 }
 
 fn damaged() -> Error {

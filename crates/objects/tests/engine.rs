@@ -170,6 +170,28 @@ async fn what_is_dropped_on_its_way_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn the_kernel_can_send_what_is_large_and_not_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    for (key, size, seal, mapped) in [
+        ("inline", 100, Seal::None, false),
+        ("small", 500_000, Seal::None, false),
+        ("sealed", 3_000_000, Seal::Engine, false),
+        ("large", 3_000_000, Seal::None, true),
+    ] {
+        let whole = body(size);
+        put(&engine, key, &whole, seal, Condition::default()).await.unwrap();
+        let version = engine.get("b", key, None).await.unwrap();
+        let range = 7..whole.len().min(2_600_000);
+        let pieces: Vec<_> = engine.send(&version, range.start as u64..range.end as u64, None).map(Result::unwrap).collect().await;
+        assert!(pieces.concat() == whole[range], "{key}");
+        assert!(pieces.iter().all(|piece| objects::origin(piece).is_some() == mapped), "{key}");
+        let read: Vec<_> = engine.read(&version, 0..version.size, None).map(Result::unwrap).collect().await;
+        assert!(read.iter().all(|piece| objects::origin(piece).is_none()), "who looks at {key} has it in memory");
+    }
+}
+
+#[tokio::test]
 async fn damage_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let engine = with_bucket(dir.path()).await;
@@ -184,14 +206,17 @@ async fn damage_is_found() {
     bytes[1_500_000] ^= 1;
     std::fs::write(&file, &bytes).unwrap();
     let version = engine.get("b", "long", None).await.unwrap();
-    let mut reader = engine.read(&version, 0..version.size, None);
-    let (mut given, mut failed) = (0, false);
-    while let Some(bytes) = reader.next().await {
-        bytes.map_or_else(|_| failed = true, |b| given += b.len());
+    for mut reader in [engine.read(&version, 0..version.size, None), engine.send(&version, 0..version.size, None)] {
+        let (mut given, mut failed) = (0, false);
+        while let Some(bytes) = reader.next().await {
+            bytes.map_or_else(|_| failed = true, |b| given += b.len());
+        }
+        assert!(failed && given < 2_000_000, "a reader sees that the body is not whole");
     }
-    assert!(failed && given < 2_000_000, "a reader sees that the body is not whole");
     let bad = engine.scrub(|_| Duration::ZERO).await.unwrap().bad;
     assert_eq!(bad.iter().map(|b| (b.key.as_str(), b.why.as_str())).collect::<Vec<_>>(), [("long", "it is not what was written")]);
+    std::fs::write(&file, &bytes[..1_999_999]).unwrap();
+    assert!(engine.send(&version, 0..10, None).next().await.unwrap().is_err(), "a file that is cut is not sent");
     std::fs::remove_file(&file).unwrap();
     let bad = engine.scrub(|_| Duration::ZERO).await.unwrap().bad;
     assert!(bad[0].why.contains("is missing"), "{bad:?}");

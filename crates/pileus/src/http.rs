@@ -1,23 +1,22 @@
 //! The API's port: HTTP with limits, one task a connection.
 
 use crate::places::{Busy, Place, Places};
+use crate::stream::Impatient;
 use anyhow::Result;
 use api::{BODY_BYTES_MAX, Gate};
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::io::{Error, ErrorKind, IoSlice};
+use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
 
 /// Connections at one time. A further one takes the place of who has been idle longest, or waits while all are busy.
 pub(crate) const CONNECTIONS_MAX: usize = 1024;
@@ -29,8 +28,6 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 /// How long a client may take to send its headers, or its body.
 const HEADER_TIME: Duration = Duration::from_secs(15);
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// How long a client may leave an answer unread.
-const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long connections may finish what they are at when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
@@ -140,62 +137,6 @@ impl<B: Body + Unpin> Body for Held<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A stream that fails once its peer has taken nothing of what is written for [`WRITE_TIME`]: who asks and never reads holds no place.
-struct Impatient {
-    stream: TcpStream,
-    place: Arc<Place>,
-    /// Runs while a write waits.
-    patience: Option<Pin<Box<Sleep>>>,
-}
-
-impl Impatient {
-    fn new(stream: TcpStream, place: Arc<Place>) -> Self {
-        Self { stream, place, patience: None }
-    }
-
-    /// Passes on what a write gave, unless it has waited too long.
-    fn judge(&mut self, cx: &mut Context<'_>, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
-        if written.is_ready() {
-            self.patience = None;
-            return written;
-        }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIME)));
-        patience.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Impatient {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Impatient {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judge(cx, written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        // Comes after all writes. Never waits, and so says nothing of the peer's.
-        self.place.written();
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.judge(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

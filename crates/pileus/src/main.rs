@@ -10,6 +10,7 @@ mod places;
 mod progress;
 mod scrub;
 mod serve;
+mod stream;
 
 use clap::Parser as _;
 use cli::{AccountCommand, Cli, Command, ImageCommand};
