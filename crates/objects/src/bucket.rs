@@ -3,6 +3,7 @@
 use crate::core::Entry;
 use crate::error::{Error, Result};
 use crate::noun::{Bucket, UploadId};
+use crate::readings::Readings;
 use crate::row;
 use crate::tx::Tx;
 use rusqlite::params;
@@ -31,6 +32,8 @@ impl Tx<'_> {
             return Ok(Err(refusal));
         }
         changed.name = name.into();
+        // What `change` has read may be of what was there before.
+        changed.readings = Readings::default();
         let mut update = self.connection.prepare_cached("UPDATE bucket SET document = ?2 WHERE number = ?1")?;
         update.execute(params![number, serde_json::to_string(&changed)?])?;
         let bucket = Arc::new(changed);

@@ -18,6 +18,7 @@ mod objects;
 mod operations;
 mod pins;
 mod reader;
+mod readings;
 mod record;
 mod recover;
 mod request;
@@ -35,6 +36,7 @@ pub use mapped::origin;
 pub use noun::{Bucket, Malformed, Ownership, Part, PublicAccessBlock, Upload, UploadId, Version, VersionId, Versioning};
 pub use objects::{INLINE_MAX, Objects, Options};
 pub use reader::Reader;
+pub use readings::Readings;
 pub use record::{Acl, ChecksumKind, Checksums, Encryption, Grant, Grantee, Lock, LockMode, PartInfo, Permission, Record};
 pub use request::{
     Bad, Complete, Condition, Delete, Deleted, EtagMatch, List, ListUploads, ListVersions, Listing, PartPut, Parts, Put, Scrubbed, Stored,

@@ -1,6 +1,7 @@
 //! What is kept: buckets, versions of objects, unfinished uploads. All but bodies is JSON in the index.
 
 use crate::body::Body;
+use crate::readings::Readings;
 use crate::record::{Acl, ChecksumKind, Record};
 use model::scope::AccountId;
 use model::time::Timestamp;
@@ -79,6 +80,9 @@ pub struct Bucket {
     /// Documents that are kept as AWS's XML, by name: `cors`, `lifecycle`, `website`, `encryption` and so on.
     #[serde(default)]
     pub documents: BTreeMap<String, String>,
+    /// What was read out of this state of it.
+    #[serde(skip)]
+    pub readings: Readings,
 }
 
 /// The text is no version id.

@@ -37,6 +37,7 @@ async fn with_bucket(dir: &Path) -> Objects {
         public_access_block: None,
         tags: Default::default(),
         documents: Default::default(),
+        readings: Default::default(),
     };
     engine.bucket_create(bucket).await.unwrap();
     engine
@@ -250,6 +251,21 @@ async fn listed_versions_may_go_between_pages() {
     }
     assert_eq!(gone, 6);
     engine.bucket_delete("b").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_read_of_a_bucket_goes_with_its_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let read = |bucket: &Bucket| bucket.readings.get("policy", || Ok::<_, ()>(bucket.policy.clone())).unwrap().as_ref().clone();
+    assert_eq!(read(&engine.bucket("b").unwrap()), None);
+    let change = move |bucket: &mut Bucket| {
+        assert_eq!(read(bucket), None);
+        bucket.policy = Some("new".into());
+        Ok::<(), ()>(())
+    };
+    engine.bucket_update("b", change).await.unwrap().unwrap();
+    assert_eq!(read(&engine.bucket("b").unwrap()).as_deref(), Some("new"));
 }
 
 #[tokio::test]

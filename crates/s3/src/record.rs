@@ -164,10 +164,7 @@ pub(crate) fn written_version_id(version: &Version, headers: &mut HeaderMap) {
 
 /// Says when a rule of the bucket's lifecycle will end a current version.
 pub(crate) fn expiration(bucket: &Bucket, version: &Version, headers: &mut HeaderMap) -> Result<()> {
-    let rules = lifecycle_rules(bucket)?;
-    if rules.is_empty() || !version.is_latest {
-        return Ok(());
-    }
+    let Some(rules) = lifecycle_rules(bucket)?.filter(|_| version.is_latest) else { return Ok(()) };
     let tags = Tags(version.record.tags.clone());
     let facts = Facts { key: &version.key, size: version.size, tags: &tags, made: version.last_modified, state: State::Current };
     if let Some(value) = expiration_header(&rules, &facts) {

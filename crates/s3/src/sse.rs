@@ -1,7 +1,7 @@
 //! Encryption of bodies: what a request or its bucket asks for, how the engine seals it, what replies say of it
 //! ("Protecting data with server-side encryption"). Nothing is said that is not done: docs/decisions/0008-encryption-at-rest.md.
 
-use crate::configuration::document;
+use crate::configuration::reading;
 use crate::error::{self, Result, custom};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -78,16 +78,17 @@ fn dsse() -> S3Error {
 
 /// A bucket's default.
 fn of_bucket(bucket: &Bucket) -> Result<Sealing> {
-    let read: Option<ServerSideEncryptionConfiguration> = document(bucket, "encryption")?;
-    let Some(default) = read.into_iter().flat_map(|read| read.rules).find_map(|rule| rule.apply_server_side_encryption_by_default) else {
-        return Ok(Sealing::NONE);
+    let read = |found: ServerSideEncryptionConfiguration| {
+        let Some(default) = found.rules.into_iter().find_map(|rule| rule.apply_server_side_encryption_by_default) else { return Ok(None) };
+        let ServerSideEncryptionByDefault { sse_algorithm, kms_master_key_id } = default;
+        match sse_algorithm.as_str() {
+            ServerSideEncryption::AES256 => Ok(Some(Encryption::S3)),
+            ServerSideEncryption::AWS_KMS => Ok(Some(Encryption::Kms { key_id: kms_key(bucket, kms_master_key_id.as_deref())? })),
+            _ => Err(dsse()),
+        }
     };
-    let ServerSideEncryptionByDefault { sse_algorithm, kms_master_key_id } = default;
-    match sse_algorithm.as_str() {
-        ServerSideEncryption::AES256 => Ok(Sealing::engine(Encryption::S3)),
-        ServerSideEncryption::AWS_KMS => Ok(Sealing::engine(Encryption::Kms { key_id: kms_key(bucket, kms_master_key_id.as_deref())? })),
-        _ => Err(dsse()),
-    }
+    let default = reading(bucket, "encryption", read)?.and_then(|default| Option::clone(&default));
+    Ok(default.map_or(Sealing::NONE, Sealing::engine))
 }
 
 /// The ARN of the key that a request means. There is one key for each account and region until there is a key service: the cloud's own

@@ -201,6 +201,7 @@ fn bucket(name: &str, now: i64) -> Bucket {
         public_access_block: None,
         tags: Default::default(),
         documents: Default::default(),
+        readings: Default::default(),
     }
 }
 

@@ -203,6 +203,7 @@ mod tests {
             public_access_block: None,
             tags: Default::default(),
             documents: Default::default(),
+            readings: Default::default(),
         }
     }
 

@@ -60,11 +60,11 @@ impl S3 {
             Object::There(version) => (Some(version), None),
             Object::Gone(error) => (None, Some(error)),
         };
-        match decide(caller, ask, policy.as_ref(), found.as_deref()) {
+        match decide(caller, ask, policy.as_deref(), found.as_deref()) {
             Decision::Denied => Err(error::denied()),
             // To know that an object isn't there takes the right to list.
-            Decision::Allowed if gone.is_none() || may_list(caller, ask, policy.as_ref()) => Ok(()),
-            Decision::Silent if gone.is_some() && may_list(caller, ask, policy.as_ref()) => Err(gone.unwrap_or_else(error::denied)),
+            Decision::Allowed if gone.is_none() || may_list(caller, ask, policy.as_deref()) => Ok(()),
+            Decision::Silent if gone.is_some() && may_list(caller, ask, policy.as_deref()) => Err(gone.unwrap_or_else(error::denied)),
             Decision::Silent if self.began(caller, ask).await => Ok(()),
             Decision::Allowed | Decision::Silent => Err(error::denied()),
         }
@@ -111,12 +111,12 @@ impl S3 {
 }
 
 /// The policy of a bucket.
-fn policy(bucket: &Bucket) -> Result<Option<Document>> {
-    let kind = || Kind::Bucket { bucket: bucket.name.clone() };
-    let read = |text: &String| Document::parse(text, &kind());
-    let policy = bucket.policy.as_ref().map(read).transpose();
+fn policy(bucket: &Bucket) -> Result<Option<Arc<Document>>> {
+    let Some(text) = &bucket.policy else { return Ok(None) };
+    let read = || Document::parse(text, &Kind::Bucket { bucket: bucket.name.clone() });
     // It was whole when it was put.
-    policy.map_err(|e| error::internal(&anyhow::Error::from(e).context(format!("the policy of {} can't be read", bucket.name))))
+    let failed = |e| error::internal(&anyhow::Error::from(e).context(format!("the policy of {} can't be read", bucket.name)));
+    bucket.readings.get("policy", read).map(Some).map_err(failed)
 }
 
 fn owns(caller: &Caller, bucket: &Bucket) -> bool {
@@ -156,7 +156,7 @@ pub(crate) fn logs_allowed(source: &Bucket, target: &Bucket, key: &str) -> Resul
 /// # Errors
 /// As [`logs_allowed`].
 pub(crate) fn logs_expected(target: &Bucket) -> Result<bool> {
-    let names = |policy: Document| policy.grantees().any(|grantee| *grantee == model::policy::Grantee::Service(LOGS.into()));
+    let names = |policy: Arc<Document>| policy.grantees().any(|grantee| *grantee == model::policy::Grantee::Service(LOGS.into()));
     Ok(policy(target)?.is_some_and(names) || logs_granted(target))
 }
 

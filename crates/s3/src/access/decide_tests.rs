@@ -53,6 +53,7 @@ fn bucket() -> Bucket {
         public_access_block: None,
         tags: BTreeMap::new(),
         documents: BTreeMap::new(),
+        readings: objects::Readings::default(),
     }
 }
 

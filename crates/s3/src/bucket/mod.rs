@@ -112,6 +112,7 @@ fn described(s3: &S3, input: &CreateBucketInput, headers: &HeaderMap, account: A
         public_access_block: s3.settings.block_public_access.then_some(BLOCK_ALL),
         tags: BTreeMap::new(),
         documents: BTreeMap::new(),
+        readings: objects::Readings::default(),
     };
     refuse_mismatch(&bucket, &bucket.acl)?;
     Ok(bucket)

@@ -1,19 +1,19 @@
 //! Cross-origin rules ("Using cross-origin resource sharing (CORS)"): kept here, used by the front.
 
-use super::{document, document_delete, document_put};
+use super::{document, document_delete, document_put, reading};
 use crate::error::{Result, custom, malformed_xml};
 use crate::service::S3;
 use model::cors::{Rule, check};
 use objects::Bucket;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, s3_error};
+use std::sync::Arc;
 
 const NAME: &str = "cors";
 
 /// A bucket's rules; `None` if it has none.
-pub(crate) fn rules(bucket: &Bucket) -> Result<Option<Vec<Rule>>> {
-    let found: Option<CORSConfiguration> = document(bucket, NAME)?;
-    Ok(found.map(|c| c.cors_rules.iter().map(rule).collect()))
+pub(crate) fn rules(bucket: &Bucket) -> Result<Option<Arc<Vec<Rule>>>> {
+    reading(bucket, NAME, |found: CORSConfiguration| Ok(found.cors_rules.iter().map(rule).collect()))
 }
 
 fn rule(rule: &CORSRule) -> Rule {

@@ -1,6 +1,6 @@
 //! Lifecycle rules ("Managing the lifecycle of objects"): kept here, followed by the loop.
 
-use super::{document, document_delete, update, xml};
+use super::{document, document_delete, reading, update, xml};
 use crate::error::{Result, custom, malformed_xml};
 use crate::service::S3;
 use crate::time;
@@ -11,16 +11,16 @@ use objects::Bucket;
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, s3_error};
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 const NAME: &str = "lifecycle";
 /// Which objects transitions pass over: kept beside the rules, for whoever asks.
 const MINIMUM_SIZE: &str = "lifecycle-minimum-size";
 
-/// A bucket's rules.
-pub(crate) fn rules(bucket: &Bucket) -> Result<Vec<Rule>> {
-    let found: Option<BucketLifecycleConfiguration> = document(bucket, NAME)?;
-    found.iter().flat_map(|c| &c.rules).map(read).collect()
+/// A bucket's rules; `None` if it has none.
+pub(crate) fn rules(bucket: &Bucket) -> Result<Option<Arc<Vec<Rule>>>> {
+    reading(bucket, NAME, |found: BucketLifecycleConfiguration| found.rules.iter().map(read).collect())
 }
 
 /// GetBucketLifecycleConfiguration.

@@ -34,10 +34,23 @@ use std::sync::Arc;
 
 /// A setting that is kept as AWS's XML, read back.
 pub(crate) fn document<T: for<'xml> Deserialize<'xml>>(bucket: &Bucket, name: &str) -> Result<Option<T>> {
+    bucket.documents.get(name).map(|text| parse(bucket, name, text)).transpose()
+}
+
+/// What `read` makes of a setting: once for each state of the bucket.
+pub(crate) fn reading<T, R>(bucket: &Bucket, name: &'static str, read: impl FnOnce(T) -> Result<R>) -> Result<Option<Arc<R>>>
+where
+    T: for<'xml> Deserialize<'xml>,
+    R: Send + Sync + 'static,
+{
     let Some(text) = bucket.documents.get(name) else { return Ok(None) };
+    bucket.readings.get(name, || read(parse(bucket, name, text)?)).map(Some)
+}
+
+fn parse<T: for<'xml> Deserialize<'xml>>(bucket: &Bucket, name: &str, text: &str) -> Result<T> {
     let read = T::deserialize(&mut Deserializer::new(text.as_bytes()));
     let read = read.map_err(|e| anyhow::anyhow!("{e:?}")).with_context(|| format!("{name} of the bucket {} can't be read", bucket.name));
-    read.map(Some).map_err(|e| error::internal(&e))
+    read.map_err(|e| error::internal(&e))
 }
 
 /// A setting as AWS's XML.

@@ -1,6 +1,6 @@
 //! Whom to tell what happens to objects ("Enabling and configuring event notifications"): kept here, followed in `crate::notification`.
 
-use super::{document, document_put};
+use super::{document, document_put, reading};
 use crate::error::{Result, custom, malformed_xml};
 use crate::front::RequestId;
 use crate::notification::{EVENTS, Rule, is_asked};
@@ -10,6 +10,7 @@ use objects::Bucket;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, s3_error};
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
 /// The document's name.
 pub(crate) const NOTIFICATION: &str = "notification";
@@ -20,10 +21,9 @@ const FILTER_CHARS_MAX: usize = 1024;
 /// Longest id, in characters.
 const ID_CHARS_MAX: usize = 255;
 
-/// Whom a bucket's owner wants told what.
-pub(crate) fn rules(bucket: &Bucket) -> Result<Vec<Rule>> {
-    let found: Option<NotificationConfiguration> = document(bucket, NOTIFICATION)?;
-    found.as_ref().map_or_else(|| Ok(Vec::new()), read)
+/// Whom a bucket's owner wants told what; `None` for nobody.
+pub(crate) fn rules(bucket: &Bucket) -> Result<Option<Arc<Vec<Rule>>>> {
+    reading(bucket, NOTIFICATION, |found| read(&found))
 }
 
 /// GetBucketNotificationConfiguration.

@@ -1,18 +1,19 @@
 //! A bucket as a website ("Hosting a static website using Amazon S3"): kept here, served by the front.
 
-use super::{document, document_delete, document_put};
+use super::{document, document_delete, document_put, reading};
 use crate::error::{Result, custom, custom_text, malformed_xml};
 use crate::service::S3;
 use model::website::{self, Config, RedirectAll, RuleRedirect, check};
 use objects::Bucket;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response};
+use std::sync::Arc;
 
 const NAME: &str = "website";
 
 /// How a bucket is a website; `None` if it isn't.
-pub(crate) fn config(bucket: &Bucket) -> Result<Option<Config>> {
-    document(bucket, NAME)?.as_ref().map(read).transpose()
+pub(crate) fn config(bucket: &Bucket) -> Result<Option<Arc<Config>>> {
+    reading(bucket, NAME, |found| read(&found))
 }
 
 /// GetBucketWebsite.

@@ -56,7 +56,7 @@ pub(crate) async fn create(s3: &S3, request: S3Request<CreateMultipartUploadInpu
 
 /// When a rule of the bucket will abort an upload, and which.
 pub(crate) fn abort_rule(bucket: &Bucket, upload: &Upload) -> Result<Option<(dto::Timestamp, String)>> {
-    let rules = lifecycle_rules(bucket)?;
+    let Some(rules) = lifecycle_rules(bucket)? else { return Ok(None) };
     let tags = Tags::default();
     let facts = Facts { key: &upload.key, size: 0, tags: &tags, made: upload.initiated, state: State::Upload };
     Ok(lifecycle::next(&rules, &facts).map(|due| (time::show(due.at), due.rule.to_owned())))

@@ -156,7 +156,7 @@ impl S3 {
     /// Tells those who want to know. What can't be told is logged: what happened has happened.
     pub(crate) fn tell(&self, bucket: &Bucket, by: &By, happenings: &[Happening]) {
         // Why the rules can't be read is in the log.
-        let Ok(rules) = notification_rules(bucket) else { return };
+        let Ok(Some(rules)) = notification_rules(bucket) else { return };
         let now = self.now();
         for happening in happenings {
             let sequencer = self.events.sequencer(now);

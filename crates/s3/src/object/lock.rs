@@ -1,6 +1,6 @@
 //! Object lock: what a write asks for or its bucket gives, and what replies say ("Locking objects with Object Lock").
 
-use crate::configuration::document;
+use crate::configuration::reading;
 use crate::error::Result;
 use crate::record::put;
 use crate::time;
@@ -81,11 +81,14 @@ fn hold(status: &str) -> Result<bool> {
 
 /// The default retention of a bucket.
 fn of_bucket(bucket: &Bucket, now: Timestamp) -> Result<Option<(LockMode, Timestamp)>> {
-    let read: Option<ObjectLockConfiguration> = document(bucket, "object-lock")?;
-    let Some(default) = read.and_then(|read| read.rule).and_then(|rule| rule.default_retention) else { return Ok(None) };
-    let Some(name) = &default.mode else { return Ok(None) };
-    let days = i64::from(default.days.unwrap_or_default()) + 365 * i64::from(default.years.unwrap_or_default());
-    Ok(Some((mode(name.as_str())?, Timestamp(now.0.saturating_add(days.saturating_mul(DAY_MILLIS))))))
+    let read = |found: ObjectLockConfiguration| {
+        let Some(default) = found.rule.and_then(|rule| rule.default_retention) else { return Ok(None) };
+        let Some(name) = &default.mode else { return Ok(None) };
+        let days = i64::from(default.days.unwrap_or_default()) + 365 * i64::from(default.years.unwrap_or_default());
+        Ok(Some((mode(name.as_str())?, days)))
+    };
+    let default = reading(bucket, "object-lock", read)?.and_then(|default| *default);
+    Ok(default.map(|(mode, days)| (mode, Timestamp(now.0.saturating_add(days.saturating_mul(DAY_MILLIS))))))
 }
 
 /// Puts a version's lock into a reply.

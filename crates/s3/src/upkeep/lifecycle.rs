@@ -54,8 +54,8 @@ pub(super) async fn follow(s3: S3, mut stopping: watch::Receiver<bool>) {
 /// Does in one bucket what is due.
 async fn look(s3: &S3, bucket: &Bucket, days: Days, stopping: &watch::Receiver<bool>) -> objects::Result<()> {
     // Why it can't be read is in the log.
-    let Ok(mut rules) = lifecycle_rules(bucket) else { return Ok(()) };
-    rules.retain(|rule| rule.enabled);
+    let Ok(Some(rules)) = lifecycle_rules(bucket) else { return Ok(()) };
+    let rules: Vec<Rule> = rules.iter().filter(|rule| rule.enabled).cloned().collect();
     for prefix in prefixes(&rules) {
         versions(s3, bucket, &rules, prefix, days, stopping).await?;
         if rules.iter().any(|rule| rule.abort_multipart_days.is_some()) {
