@@ -30,7 +30,8 @@ const STATEMENTS: usize = 64;
 const READERS_IDLE_MAX: usize = 32;
 
 /// What brings an older index up to date, in order. `user_version` counts those that were applied. An entry never changes.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE bucket (
         number INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again
         name TEXT NOT NULL UNIQUE,
@@ -70,7 +71,16 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE garbage (file TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID; -- no longer named above, but perhaps still there
     CREATE TABLE counter (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     INSERT INTO counter (name, value) VALUES ('versions', 0), ('bytes', 0);
-"];
+",
+    "
+    -- A version `null` that newer ones were written over is found by an index; one that is the newest is found without.
+    ALTER TABLE version ADD COLUMN covered INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX version_covered ON version (bucket, key) WHERE covered = 1;
+    UPDATE version SET covered = 1 WHERE id = 'null' AND EXISTS (
+        SELECT 1 FROM version AS newer WHERE newer.bucket = version.bucket AND newer.key = version.key AND newer.age < version.age
+    );
+",
+];
 
 /// The writing connection and the lock. Dropping it closes the file.
 pub(crate) struct Database {
@@ -183,5 +193,46 @@ impl Readers {
         connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
         prepare_once(&connection)?;
         Ok(connection)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::row::{NULL_AGE, null_age};
+
+    const INSERT: &str = "INSERT INTO version (bucket, key, age, id, modified, marker, size, etag, record, body)
+        VALUES (1, x'6b', ?1, ?2, 0, 0, 0, '', '{}', '{}')";
+
+    #[test]
+    fn an_index_of_the_first_version_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        for (age, id) in [(-1, "0a"), (-2, "null"), (-3, "0b"), (-4, "0c")] {
+            old.execute(INSERT, (age, id)).unwrap();
+        }
+        drop(old);
+        let database = Database::open(&path, false).unwrap();
+        assert_eq!(null_age(&database.connection, 1, "k").unwrap(), Some(-2));
+        drop(database);
+        let again = Database::open(&path, false).unwrap();
+        assert_eq!(null_age(&again.connection, 1, "k").unwrap(), Some(-2));
+        assert_eq!(null_age(&again.connection, 1, "other").unwrap(), None);
+    }
+
+    #[test]
+    fn the_version_null_is_found_without_looking_at_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::open(&dir.path().join("index.db"), false).unwrap();
+        let mut explain = database.connection.prepare(&format!("EXPLAIN QUERY PLAN {NULL_AGE}")).unwrap();
+        let plan = explain.query_map((1, b"k"), |row| row.get::<_, String>(3)).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+        let searches: Vec<&str> = plan.iter().map(String::as_str).filter(|line| line.contains("version")).collect();
+        let newest = "SEARCH version USING PRIMARY KEY (bucket=? AND key=?)";
+        assert_eq!(searches, [newest, "SEARCH version USING COVERING INDEX version_covered (bucket=? AND key=?)"], "{plan:?}");
     }
 }

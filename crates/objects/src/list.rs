@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::noun::{Upload, UploadId, VersionId};
 use crate::request::{List, ListUploads, ListVersions, Listing, UploadListing, VersionListing};
 use crate::row::{self, COLUMNS};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use std::sync::Arc;
 
 /// Older versions of a key that are passed over one by one before the next key is sought.
@@ -156,12 +156,7 @@ pub(crate) fn versions(connection: &Connection, bucket: i64, q: &ListVersions) -
 
 /// The age of a version, even if it has been removed since. If that can't be told, one before all: nothing is left out.
 fn age_of(connection: &Connection, bucket: i64, key: &str, id: &VersionId) -> Result<i64> {
-    if let Some(sequence) = id.sequence() {
-        return Ok(-sequence);
-    }
-    let mut select = connection.prepare_cached("SELECT age FROM version WHERE bucket = ?1 AND key = ?2 AND id = 'null' LIMIT 1")?;
-    let age = select.query_row(params![bucket, key.as_bytes()], |r| r.get(0)).optional()?;
-    Ok(age.unwrap_or(i64::MIN))
+    Ok(row::age(connection, bucket, key, id)?.unwrap_or(i64::MIN))
 }
 
 /// Unfinished uploads.

@@ -32,9 +32,10 @@ impl Tx<'_> {
         version: &mut Version,
     ) -> Result<()> {
         match (versioning, newest) {
+            (Versioning::Enabled, Some(head)) if head.id.is_null() => self.cover(bucket, &version.key, head.age)?,
             (Versioning::Enabled, _) | (_, None) => {}
             (Versioning::Off | Versioning::Suspended, Some(head)) => {
-                let null = if head.id.is_null() { Some(head.age) } else { self.null(bucket, &version.key)?.map(|head| head.age) };
+                let null = if head.id.is_null() { Some(head.age) } else { row::null_age(self.connection, bucket, &version.key)? };
                 if let Some(age) = null {
                     self.remove(bucket, &version.key, age, now, false)?;
                 }

@@ -45,23 +45,33 @@ pub(crate) struct Found {
     pub(crate) age: i64,
 }
 
+/// The age of a key's version `null`: of the newest, if it is that, else of the one that others cover.
+pub(crate) const NULL_AGE: &str = "
+    SELECT age FROM (SELECT age, id FROM version WHERE bucket = ?1 AND key = ?2 ORDER BY age LIMIT 1) WHERE id = 'null'
+    UNION ALL SELECT age FROM version WHERE bucket = ?1 AND key = ?2 AND covered = 1 LIMIT 1";
+
+pub(crate) fn null_age(connection: &Connection, bucket: i64, key: &str) -> Result<Option<i64>> {
+    Ok(connection.prepare_cached(NULL_AGE)?.query_row(params![bucket, key.as_bytes()], |r| r.get(0)).optional()?)
+}
+
+/// The age of the version of this id, if there is one.
+pub(crate) fn age(connection: &Connection, bucket: i64, key: &str, id: &VersionId) -> Result<Option<i64>> {
+    if id.is_null() { null_age(connection, bucket, key) } else { Ok(id.sequence().map(|sequence| -sequence)) }
+}
+
 /// Reads a version, marker or not; without an id the newest. What it is made of stays while it is held.
 pub(crate) fn find(connection: &Connection, core: &Core, bucket: i64, key: &str, id: Option<&VersionId>) -> Result<Option<Found>> {
     let _looking = core.pins.look();
-    let which = match id {
-        None => "",
-        Some(id) if id.is_null() => "AND id = 'null'",
-        Some(_) => "AND age = ?3 AND id = ?4",
-    };
-    let sql = format!("SELECT {COLUMNS}, body FROM version WHERE bucket = ?1 AND key = ?2 {which} ORDER BY age LIMIT 1");
+    let which = if id.is_some() { "AND age = ?3 AND id = ?4" } else { "ORDER BY age LIMIT 1" };
+    let sql = format!("SELECT {COLUMNS}, body FROM version WHERE bucket = ?1 AND key = ?2 {which}");
     let mut select = connection.prepare_cached(&sql)?;
     let read = |row: &Row<'_>| Ok(whole(connection, core, row));
     let found = match id {
-        Some(id) if !id.is_null() => {
-            let age = id.sequence().map_or(0, |sequence| -sequence);
-            select.query_row(params![bucket, key.as_bytes(), age, id.as_str()], read)
-        }
-        _ => select.query_row(params![bucket, key.as_bytes()], read),
+        Some(id) => match age(connection, bucket, key, id)? {
+            Some(age) => select.query_row(params![bucket, key.as_bytes(), age, id.as_str()], read),
+            None => return Ok(None),
+        },
+        None => select.query_row(params![bucket, key.as_bytes()], read),
     };
     let Some(mut found) = found.optional()?.transpose()? else { return Ok(None) };
     found.version.is_latest = id.is_none() || newest_age(connection, bucket, key)? == Some(found.age);

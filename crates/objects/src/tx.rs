@@ -65,21 +65,13 @@ impl Tx<'_> {
         Ok(select.query_row(params![bucket, key.as_bytes()], head).optional()?)
     }
 
-    /// The version `null` of a key, marker or not. Looks through the key's versions.
-    pub(crate) fn null(&self, bucket: i64, key: &str) -> Result<Option<Head>> {
-        let mut select = self
-            .connection
-            .prepare_cached("SELECT age, id, marker, etag FROM version WHERE bucket = ?1 AND key = ?2 AND id = 'null' LIMIT 1")?;
-        Ok(select.query_row(params![bucket, key.as_bytes()], head).optional()?)
-    }
-
     /// The version of this id, marker or not.
     pub(crate) fn named(&self, bucket: i64, key: &str, id: &VersionId) -> Result<Option<Head>> {
-        let Some(sequence) = id.sequence().filter(|_| !id.is_null()) else { return self.null(bucket, key) };
+        let Some(age) = row::age(self.connection, bucket, key, id)? else { return Ok(None) };
         let mut select = self
             .connection
             .prepare_cached("SELECT age, id, marker, etag FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3 AND id = ?4")?;
-        Ok(select.query_row(params![bucket, key.as_bytes(), -sequence, id.as_str()], head).optional()?)
+        Ok(select.query_row(params![bucket, key.as_bytes(), age, id.as_str()], head).optional()?)
     }
 
     /// When a version was written.
@@ -117,6 +109,13 @@ impl Tx<'_> {
         version.body.pin = row::pin(&self.core.pins, &version.body.pieces);
         self.effects.versions += 1;
         self.effects.bytes += size;
+        Ok(())
+    }
+
+    /// Remembers where the version `null` is, now that another is written over it.
+    pub(crate) fn cover(&self, bucket: i64, key: &str, age: i64) -> Result<()> {
+        let mut update = self.connection.prepare_cached("UPDATE version SET covered = 1 WHERE bucket = ?1 AND key = ?2 AND age = ?3")?;
+        update.execute(params![bucket, key.as_bytes(), age])?;
         Ok(())
     }
 
