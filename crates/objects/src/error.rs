@@ -2,6 +2,7 @@
 
 use crate::noun::VersionId;
 use model::scope::AccountId;
+use rusqlite::{ErrorCode, ffi};
 use std::io::{self, ErrorKind};
 
 /// What the engine answers.
@@ -77,9 +78,21 @@ impl Error {
 }
 
 fn is_full(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let io = cause.downcast_ref::<io::Error>().is_some_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded));
-    let database = cause.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
-    io || database == Some(rusqlite::ErrorCode::DiskFull)
+    if let Some(error) = cause.downcast_ref::<io::Error>() {
+        return no_room(error);
+    }
+    let Some(rusqlite::Error::SqliteFailure(error, _)) = cause.downcast_ref() else { return false };
+    // SQLite says so itself for a write without room only. Of a quota, or of its other files, the thread's `errno` tells why, which
+    // these codes have just set.
+    error.code == ErrorCode::DiskFull || (WRITES.contains(&error.extended_code) && no_room(&io::Error::last_os_error()))
+}
+
+/// SQLite's codes for calls that take room. Not for a sync: after that it is unknown whether a write was kept.
+const WRITES: [i32; 5] =
+    [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_TRUNCATE, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_CANTOPEN];
+
+fn no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 impl From<io::Error> for Error {
@@ -97,5 +110,33 @@ impl From<rusqlite::Error> for Error {
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Self::Io(anyhow::Error::from(error).context("a document of the index can't be read"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    /// What the index' error becomes when the system's last error is this.
+    fn seen(code: i32, errno: Errno) -> Error {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        errno.set();
+        error.into()
+    }
+
+    #[test]
+    fn a_full_disk_and_a_full_quota_are_one() {
+        for errno in [Errno::ENOSPC, Errno::EDQUOT] {
+            for code in WRITES {
+                assert!(matches!(seen(code, errno), Error::Full), "{code} {errno}");
+            }
+            for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_CORRUPT] {
+                assert!(matches!(seen(code, errno), Error::Io(_)), "{code} {errno}");
+            }
+            assert!(matches!(Error::from(io::Error::from(errno)), Error::Full));
+        }
+        assert!(matches!(seen(ffi::SQLITE_FULL, Errno::EIO), Error::Full));
+        assert!(matches!(seen(ffi::SQLITE_IOERR_WRITE, Errno::EIO), Error::Io(_)));
     }
 }

@@ -25,8 +25,8 @@ pub(crate) trait Job: Send {
     fn apply(&mut self, tx: &mut Tx<'_>) -> bool;
     /// Gives the result to the caller, or the error in its place.
     fn answer(self: Box<Self>, outcome: Result<()>);
-    /// Whether the index itself failed.
-    fn failed(&self) -> bool;
+    /// Whether the index itself failed, and if so, for lack of room.
+    fn failed(&self) -> Option<bool>;
 }
 
 struct Call<F, T, E> {
@@ -52,8 +52,12 @@ where
         _ = reply.send(outcome.and_then(|()| result.unwrap_or_else(|| Err(Error::Io(anyhow!("a write panicked"))))));
     }
 
-    fn failed(&self) -> bool {
-        matches!(self.result, Some(Err(Error::Full | Error::Io(_))))
+    fn failed(&self) -> Option<bool> {
+        match self.result {
+            Some(Err(Error::Full)) => Some(true),
+            Some(Err(Error::Io(_))) => Some(false),
+            Some(Ok(_) | Err(_)) | None => None,
+        }
     }
 }
 
@@ -183,9 +187,10 @@ impl Writer {
         if stands.is_err() {
             tracing::error!("a write panicked and was undone");
         }
-        if job.failed() && connection.is_autocommit() {
+        if let Some(full) = job.failed()
+            && connection.is_autocommit()
+        {
             // SQLite undoes all when it runs out of room.
-            let full = self.core.files.room().is_err();
             return Err(if full { Error::Full } else { Error::Io(anyhow!("the index failed")) });
         }
         if matches!(stands, Ok(true)) {
