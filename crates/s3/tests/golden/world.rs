@@ -134,8 +134,10 @@ fn shown(call: &Call, names: &Names) -> Call {
     call
 }
 
+/// Whether the body is a document of S3's, and no object.
 fn is_document(response: &Response<Bytes>) -> bool {
-    response.headers().get("content-type").is_some_and(|kind| kind == "application/xml") && response.body().starts_with(b"<")
+    let is_xml = response.headers().get("content-type").is_some_and(|kind| kind == "application/xml");
+    is_xml && !response.headers().contains_key("accept-ranges") && response.body().starts_with(b"<")
 }
 
 /// A reply as a case has it.
