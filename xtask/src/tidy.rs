@@ -6,13 +6,14 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Which of our crates each may use. A new arrow wants a line in a decision page.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("wire", &[]),
     ("store", &["model"]),
     ("objects", &["model"]),
     ("api", &["wire", "model", "store"]),
     ("s3", &["model", "store", "objects"]),
+    ("s3-fuzz", &["model", "store", "objects", "s3"]),
     ("node", &["model"]),
     ("reconcile", &["model", "store", "node"]),
     ("pileus", &["model", "wire", "store", "objects", "api", "s3", "node", "reconcile"]),

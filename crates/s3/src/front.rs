@@ -125,6 +125,14 @@ fn waits_to_send(head: &Parts) -> bool {
     expects && head.version < http::Version::HTTP_2
 }
 
+/// Runs what looks at a request's headers before s3s does.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz_readers(head: &mut Parts) {
+    _ = (signed_service(head), is_v2(head), waits_to_send(head));
+    date_add(&mut head.headers);
+    range_drop(head);
+}
+
 impl Front {
     /// A front before an engine; the store has the accounts and their keys.
     pub fn new(objects: Objects, store: Store, clock: Arc<dyn Clock>, mut rng: impl CryptoRng, settings: Settings) -> Self {

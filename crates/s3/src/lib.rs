@@ -17,6 +17,9 @@ mod cors;
 mod error;
 mod form;
 mod front;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod intake;
 mod integrity;

@@ -116,6 +116,16 @@ impl Splitter {
     }
 }
 
+/// What becomes of a body that comes in steps of so many bytes; nothing if a chunk can't be taken.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz_split(signed: bool, body: &[u8], step: usize) -> Option<Vec<u8>> {
+    let mut splitter = Splitter::new(signed);
+    for bytes in body.chunks(step) {
+        splitter.take(Bytes::copy_from_slice(bytes)).ok()?;
+    }
+    Some(splitter.out.iter().flatten().copied().collect())
+}
+
 impl<B> Body for Split<B>
 where
     B: Body<Data = Bytes, Error = Box<dyn std::error::Error + Send + Sync>> + Unpin,
@@ -153,7 +163,7 @@ where
 mod tests {
     use super::*;
 
-    /// What becomes of a body that comes in steps of so many bytes.
+    /// What becomes of a body that comes in steps.
     fn split(signed: bool, body: &[u8], step: usize) -> Option<Vec<u8>> {
         let mut splitter = Splitter::new(signed);
         for bytes in body.chunks(step) {

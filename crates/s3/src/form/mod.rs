@@ -76,14 +76,7 @@ fn place(head: &Parts) -> String {
 /// Reads a form up to its file, and asks whether it may be.
 async fn read(front: &Front, head: &Parts, mut body: Body, bucket: &str) -> Result<(Form, StreamingBlob)> {
     let boundary = boundary(head).ok_or_else(head::malformed)?;
-    let mut buffer = BytesMut::new();
-    let Head { mut fields, filename, length } = loop {
-        if let Some(read) = head::parse(&buffer, &boundary)? {
-            break read;
-        }
-        let more = body.next().await.ok_or_else(|| broken(None))?;
-        buffer.extend_from_slice(&more.map_err(|error| broken(Some(&error)))?);
-    };
+    let (Head { mut fields, filename, length }, mut buffer) = read_head(&mut body, &boundary).await?;
     let key = fields.iter_mut().find(|(name, _)| name == "key");
     let (_, key) = key.ok_or_else(|| {
         s3_error!(
@@ -103,6 +96,41 @@ async fn read(front: &Front, head: &Parts, mut body: Body, bucket: &str) -> Resu
     operation::authorize(&front.s3, &form, head, bucket).await?;
     let file = file::read(buffer.split_off(length), body, &boundary, form.lengths.clone());
     Ok((form, StreamingBlob::wrap(file)))
+}
+
+/// Reads what stands before the file; with it comes what was read so far.
+async fn read_head(body: &mut Body, boundary: &str) -> Result<(Head, BytesMut)> {
+    let mut buffer = BytesMut::new();
+    loop {
+        if let Some(read) = head::parse(&buffer, boundary)? {
+            return Ok((read, buffer));
+        }
+        let more = body.next().await.ok_or_else(|| broken(None))?;
+        buffer.extend_from_slice(&more.map_err(|error| broken(Some(&error)))?);
+    }
+}
+
+/// The boundary that a Content-Type names.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz_boundary(content_type: &str) -> Option<String> {
+    head::boundary(content_type)
+}
+
+/// A form's fields, its file's name and content, as they are read when the form comes in steps of so many bytes.
+#[cfg(feature = "fuzz")]
+#[allow(clippy::type_complexity)]
+pub(crate) async fn fuzz_read(boundary: &str, text: &[u8], step: usize) -> Option<(Vec<(String, String)>, Option<String>, Vec<u8>)> {
+    use bytes::Bytes;
+    let pieces: Vec<_> =
+        text.chunks(step).map(|p| Ok::<_, std::convert::Infallible>(http_body::Frame::data(Bytes::copy_from_slice(p)))).collect();
+    let mut body = Body::http_body_unsync(http_body_util::StreamBody::new(futures_util::stream::iter(pieces)));
+    let (head, mut buffer) = read_head(&mut body, boundary).await.ok()?;
+    let mut file = std::pin::pin!(file::read(buffer.split_off(head.length), body, boundary, 0..=BODY_BYTES_MAX));
+    let mut content = Vec::new();
+    while let Some(piece) = file.next().await {
+        content.extend_from_slice(&piece.ok()?);
+    }
+    Some((head.fields, head.filename, content))
 }
 
 /// What is answered when a body breaks off.

@@ -44,7 +44,7 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: S3Request<UploadPartCopyI
 }
 
 /// First and last byte of `bytes=first-last`: S3 takes no other form here.
-fn parse(text: &str) -> Result<(u64, u64)> {
+pub(crate) fn parse(text: &str) -> Result<(u64, u64)> {
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
     let read = || {
         let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;

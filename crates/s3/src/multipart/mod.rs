@@ -7,6 +7,8 @@ mod create;
 mod part;
 
 pub(crate) use complete::complete;
+#[cfg(feature = "fuzz")]
+pub(crate) use copy::parse as copy_range;
 pub(crate) use copy::upload_part_copy;
 pub(crate) use create::{abort_rule, create};
 pub(crate) use part::upload_part;

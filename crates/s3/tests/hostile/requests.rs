@@ -1,6 +1,6 @@
 //! Requests that clients send, as a start for what they don't.
 
-use crate::world::{Ask, World};
+use super::world::{Ask, World};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
