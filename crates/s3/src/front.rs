@@ -191,6 +191,10 @@ impl Front {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let (mut head, body) = request.into_parts();
+        // An empty one names nobody.
+        if head.headers.get(header::AUTHORIZATION).is_some_and(|value| value.as_bytes().trim_ascii().is_empty()) {
+            head.headers.remove(header::AUTHORIZATION);
+        }
         let id = self.request_id();
         let resource = head.uri.path().to_owned();
         let method = head.method.clone();
@@ -256,8 +260,7 @@ impl Front {
     /// What is refused before s3s sees it.
     fn refusal(&self, head: &Parts) -> Option<S3Error> {
         if is_v2(head) {
-            let text = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.";
-            return Some(s3_error!(InvalidRequest, "{text}"));
+            return Some(precheck::v2(head, self.s3.now()));
         }
         // Only temporary keys have tokens, and there are none yet.
         if head.headers.contains_key("x-amz-security-token") || query(head, "X-Amz-Security-Token").is_some() {

@@ -4,12 +4,15 @@ use crate::error::{custom, custom_text};
 use crate::target::{self, parameters};
 use http::request::Parts;
 use http::{Method, header};
+use model::time::Timestamp;
 use s3s::{S3Error, s3_error};
 
 /// Longest body in XML, in bytes: a list of 10,000 parts and one of 1,000 keys fit.
 pub(crate) const XML_BYTES_MAX: usize = 4 << 20;
 /// Longest life of a presigned URL, in seconds: seven days.
 const EXPIRES_MAX: i64 = 604_800;
+/// How far the date of a request may be from ours, in milliseconds: 15 minutes.
+const SKEW_MILLIS_MAX: i64 = 900_000;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Parameters of a query that make a PUT of an object one of a document about it.
 const DOCUMENTS: [&str; 5] = ["acl", "tagging", "retention", "legal-hold", "encryption"];
@@ -23,6 +26,34 @@ pub(crate) fn refusal(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
 fn method(head: &Parts) -> Option<S3Error> {
     let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS].contains(&head.method);
     (!known).then(|| s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource."))
+}
+
+/// The refusal of a request that is signed by version 2. What is wrong with it beside that comes first, as it does where S3 takes such
+/// requests for older buckets ("Authenticating requests (AWS signature version 2)").
+pub(crate) fn v2(head: &Parts, now: Timestamp) -> S3Error {
+    let text = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(value) = text("authorization") {
+        if !value.contains(':') {
+            return s3_error!(InvalidArgument, "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature");
+        }
+        let date = text("x-amz-date").or_else(|| text("date")).and_then(http_date);
+        let Some(date) = date.filter(|date| date.0 >= 0) else {
+            return s3_error!(AccessDenied, "AWS authentication requires a valid Date or x-amz-date header");
+        };
+        if (now.0 - date.0).abs() > SKEW_MILLIS_MAX {
+            return s3_error!(RequestTimeTooSkewed, "The difference between the request time and the current time is too large.");
+        }
+    }
+    let text = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.";
+    s3_error!(InvalidRequest, "{text}")
+}
+
+/// `Tue, 07 Jul 2010 21:53:04 GMT`, whatever the day of the week.
+fn http_date(text: &str) -> Option<Timestamp> {
+    let (_, text) = text.split_once(", ")?;
+    let text = text.strip_suffix(" GMT").or_else(|| text.strip_suffix(" +0000")).or_else(|| text.strip_suffix(" -0000"))?;
+    let date = jiff::Timestamp::strptime("%d %b %Y %H:%M:%S %z", format!("{text} +0000")).ok()?;
+    Some(Timestamp(date.as_millisecond()))
 }
 
 fn signature(head: &Parts) -> Option<S3Error> {
@@ -123,6 +154,28 @@ mod tests {
 
     const AUTH: &str = "AWS4-HMAC-SHA256 Credential=AKIA/20261124/us-east-1/s3/aws4_request, SignedHeaders=host;x-amz-date, Signature=00";
     const QUERY: &str = "/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-SignedHeaders=host%3Bx-amz-acl&X-Amz-Expires=";
+
+    #[test]
+    fn version_2_is_refused_for_its_faults_first() {
+        let of = |headers: &[(&str, &str)]| {
+            let request = headers.iter().fold(http::Request::get("/b/k"), |request, (name, value)| request.header(*name, *value));
+            // 24 November 2026, 16:00.
+            v2(&request.body(()).unwrap().into_parts().0, Timestamp(1_795_536_000_000)).code().as_str().to_owned()
+        };
+        let signed = ("authorization", "AWS AKIA:c2ln");
+        let now = "Tue, 24 Nov 2026 16:01:00 GMT";
+        assert_eq!(of(&[("authorization", "AWS HAHAHA")]), "InvalidArgument");
+        assert_eq!(of(&[signed, ("date", now)]), "InvalidRequest");
+        assert_eq!(of(&[signed, ("date", "Tue, 24 Nov 2026 16:01:00 -0000")]), "InvalidRequest");
+        assert_eq!(of(&[]), "InvalidRequest");
+        for none in [&[signed][..], &[signed, ("date", now), ("x-amz-date", "")], &[signed, ("x-amz-date", "Bad Date")]] {
+            assert_eq!(of(none), "AccessDenied", "{none:?}");
+        }
+        assert_eq!(of(&[signed, ("x-amz-date", "Tue, 07 Jul 1950 21:53:04 GMT")]), "AccessDenied");
+        for skewed in ["Tue, 07 Jul 2010 21:53:04 GMT", "Tue, 07 Jul 9999 21:53:04 GMT", "Tue, 24 Nov 2026 16:15:01 GMT"] {
+            assert_eq!(of(&[signed, ("date", skewed)]), "RequestTimeTooSkewed", "{skewed}");
+        }
+    }
 
     #[test]
     fn signatures() {

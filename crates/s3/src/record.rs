@@ -57,12 +57,11 @@ pub(crate) fn described(headers: &HeaderMap, metadata: Option<Metadata>) -> Resu
         let mut value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         if name == header::CONTENT_ENCODING {
             // How the body came over the wire is no property of the object.
-            value = value
-                .split(',')
-                .map(str::trim)
-                .filter(|encoding| !encoding.eq_ignore_ascii_case("aws-chunked"))
-                .collect::<Vec<_>>()
-                .join(",");
+            let chunked = |encoding: &&str| encoding.eq_ignore_ascii_case("aws-chunked");
+            let encodings: Vec<&str> = value.split(',').map(str::trim).collect();
+            if encodings.iter().any(|encoding| chunked(encoding)) {
+                value = encodings.into_iter().filter(|encoding| !chunked(encoding)).collect::<Vec<_>>().join(",");
+            }
         }
         if !value.is_empty() {
             kept.insert(name.as_str().to_owned(), value);
@@ -195,6 +194,8 @@ mod tests {
         let kept = described(&asked, None).unwrap().headers;
         let pairs: Vec<_> = kept.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(pairs, [("cache-control", "no-cache"), ("content-encoding", "gzip"), ("content-type", DEFAULT_TYPE)]);
+        let two = described(&headers(&[("content-encoding", "deflate, gzip")]), None).unwrap().headers;
+        assert_eq!(two["content-encoding"], "deflate, gzip");
         let only = described(&headers(&[("content-encoding", "aws-chunked")]), None).unwrap().headers;
         assert!(!only.contains_key("content-encoding"));
     }

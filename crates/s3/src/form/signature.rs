@@ -6,6 +6,8 @@ use crate::error::Result;
 use crate::intake::BODY_BYTES_MAX;
 use crate::service::S3;
 use crate::time;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use model::scope::AccountId;
 use s3s::post_policy::{PostPolicy, PostPolicyCondition};
@@ -64,6 +66,7 @@ impl Form {
     /// Whether the policy lets the form be, and files of which lengths.
     fn obeys(&self, s3: &S3, policy: &str, bucket: &str) -> Result<RangeInclusive<u64>> {
         let invalid = |_| s3_error!(InvalidPolicyDocument, "Invalid Policy: Invalid JSON.");
+        expires(policy)?;
         let policy = PostPolicy::from_base64(policy).map_err(invalid)?;
         if s3.now() >= time::read(&policy.expiration) {
             return Err(s3_error!(AccessDenied, "Invalid according to Policy: Policy expired."));
@@ -105,6 +108,19 @@ impl Form {
     }
 }
 
+/// Whether a policy says when it expires in the one form that S3 takes, "2007-12-01T12:00:00.000Z": s3s takes others.
+fn expires(policy: &str) -> Result<()> {
+    let document = BASE64.decode(policy).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    // What isn't there, or no document, is refused by who reads it.
+    let Some(expiration) = document.as_ref().and_then(|policy| policy.get("expiration")?.as_str()) else { return Ok(()) };
+    let shape: String = expiration.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let fraction = shape.strip_prefix("0000-00-00T00:00:00").and_then(|rest| rest.strip_suffix('Z'));
+    match fraction {
+        Some("" | ".0" | ".00" | ".000") => Ok(()),
+        _ => Err(s3_error!(InvalidPolicyDocument, "Invalid Policy: Invalid 'expiration' value: '{expiration}'")),
+    }
+}
+
 fn missing(field: &str) -> S3Error {
     s3_error!(
         InvalidArgument,
@@ -141,6 +157,17 @@ fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn policies_expire_in_one_form() {
+        let read = |expiration: &str| expires(&BASE64.encode(format!("{{\"expiration\": \"{expiration}\"}}")));
+        for right in ["2026-11-24T16:12:57Z", "2026-11-24T16:12:57.123Z"] {
+            assert!(read(right).is_ok(), "{right}");
+        }
+        for wrong in ["2026-11-24 16:12:57.123456+00:00", "2026-11-24T16:12:57+00:00", "2026-11-24", "tomorrow", ""] {
+            assert_eq!(read(wrong).unwrap_err().code().as_str(), "InvalidPolicyDocument", "{wrong}");
+        }
+    }
 
     /// The example of "Browser-based upload using HTTP POST (using AWS Signature Version 4)".
     #[test]

@@ -5,7 +5,7 @@ use crate::checksum::{self, Algorithm};
 use crate::error::{self, Result, malformed_xml};
 use crate::service::S3;
 use crate::{condition, record, sse};
-use ::objects::{ChecksumKind, Complete, Part, PartInfo, Record, Upload, UploadId, Version};
+use ::objects::{ChecksumKind, Complete, Encryption, Part, PartInfo, Record, Upload, UploadId, Version};
 use http::{HeaderMap, Uri, header};
 use md5::{Digest as _, Md5};
 use s3s::dto::{self, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart};
@@ -30,7 +30,11 @@ pub(crate) async fn complete(
         condition,
         now: s3.now(),
     };
-    let finish = move |upload: &Upload, parts: &[Part]| finish(upload, parts, &named, &claims);
+    let key = sse::customer_key(&headers)?;
+    let finish = move |upload: &Upload, parts: &[Part]| {
+        knows_key(upload, key.clone())?;
+        finish(upload, parts, &named, &claims)
+    };
     let version = s3.objects.upload_complete(complete, finish).await.map_err(error::engine)??;
     let mut reply = HeaderMap::with_capacity(8);
     record::written_version_id(&version, &mut reply);
@@ -122,6 +126,15 @@ impl Claims {
             }
         }
     }
+}
+
+/// The customer's key "is required only when the object was created using a checksum algorithm". One that is given must be right.
+fn knows_key(upload: &Upload, key: Option<sse::CustomerKey>) -> Result<()> {
+    let customers = matches!(upload.record.encryption, Some(Encryption::Customer { .. }));
+    if key.is_some() || customers && upload.checksum.is_some() {
+        sse::of_part(upload.record.encryption.as_ref(), key)?;
+    }
+    Ok(())
 }
 
 /// What the object is: its ETag and record.
@@ -223,6 +236,25 @@ mod tests {
         assert_eq!(code(vec![completed(0, "a")]), "InvalidArgument");
         assert_eq!(code(vec![completed(1, "a"); 10_001]), "MalformedXML");
         assert_eq!(named(vec![completed(7, "a")]).unwrap()[0].number, 7);
+    }
+
+    #[test]
+    fn a_customers_key_is_wanted_with_an_algorithm() {
+        let key = |md5: &str| Some(sse::CustomerKey { key: [0; 32], md5: md5.into() });
+        let sealed = |checksum| {
+            let mut upload = upload(checksum);
+            upload.record.encryption = Some(Encryption::Customer { key_md5: "right".into() });
+            upload
+        };
+        let (with, without) = (sealed(Some(("CRC32", ChecksumKind::Composite))), sealed(None));
+        assert!(knows_key(&with, None).is_err());
+        assert!(knows_key(&without, None).is_ok());
+        for upload in [&with, &without] {
+            assert!(knows_key(upload, key("right")).is_ok());
+            assert!(knows_key(upload, key("wrong")).is_err());
+        }
+        assert!(knows_key(&upload(None), None).is_ok());
+        assert!(knows_key(&upload(None), key("right")).is_err());
     }
 
     #[test]
