@@ -59,7 +59,7 @@ pub(crate) fn described(headers: &HeaderMap, metadata: Option<Metadata>) -> Resu
             // How the body came over the wire is no property of the object.
             let chunked = |encoding: &&str| encoding.eq_ignore_ascii_case("aws-chunked");
             let encodings: Vec<&str> = value.split(',').map(str::trim).collect();
-            if encodings.iter().any(|encoding| chunked(encoding)) {
+            if encodings.iter().any(chunked) {
                 value = encodings.into_iter().filter(|encoding| !chunked(encoding)).collect::<Vec<_>>().join(",");
             }
         }

@@ -78,6 +78,7 @@ fn usual(code: &str) -> Option<&'static str> {
         "IncompleteBody" => "You did not provide the number of bytes specified by the Content-Length HTTP header",
         "InvalidAccessKeyId" => "The AWS Access Key Id you provided does not exist in our records.",
         "InvalidBucketName" => "The specified bucket is not valid.",
+        "InvalidPolicyDocument" => "The content of the form does not meet the conditions specified in the policy document.",
         "InvalidRange" => "The requested range is not satisfiable",
         "InvalidURI" => "Couldn't parse the specified URI.",
         "KeyTooLongError" => "Your key is too long",
