@@ -3,10 +3,12 @@
 import pathlib
 import sys
 import tempfile
+import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import pytest
+import s3_client
 
 from cloud import Cloud
 
@@ -29,3 +31,15 @@ def image(cloud):
     """The simulated cloud's one public image."""
     [found] = cloud.client().describe_images()["Images"]
     return found["ImageId"]
+
+
+@pytest.fixture(scope="session")
+def s3(cloud):
+    return s3_client.client(cloud)
+
+
+@pytest.fixture
+def bucket(s3):
+    name = f"bucket-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=name)
+    return name

@@ -1,32 +1,12 @@
 """S3's listings: objects, versions, uploads and parts, as boto3 sees them. The cloud is simulated."""
 
-import uuid
 import xml.etree.ElementTree as ET
 
-import botocore.exceptions
 import pytest
-from botocore.config import Config
 from botocore.handlers import set_list_objects_encoding_type_url
 
 import check_shapes
-
-
-@pytest.fixture(scope="module")
-def s3(cloud):
-    return cloud.client("s3", config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}))
-
-
-@pytest.fixture
-def bucket(s3):
-    name = f"listing-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
-    return name
-
-
-def refused(call, **arguments):
-    with pytest.raises(botocore.exceptions.ClientError) as error:
-        call(**arguments)
-    return error.value.response["Error"]["Code"], error.value.response["ResponseMetadata"]["HTTPStatusCode"]
+from s3_client import refused
 
 
 def put(s3, bucket, *keys):

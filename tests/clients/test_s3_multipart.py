@@ -3,34 +3,15 @@
 import base64
 import concurrent.futures
 import hashlib
-import uuid
 import zlib
 
-import botocore.exceptions
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from s3_client import refused
 
 MIB = 1 << 20
 SMALLEST = 5 * MIB
-
-
-@pytest.fixture(scope="module")
-def s3(cloud):
-    return cloud.client("s3", config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}))
-
-
-@pytest.fixture
-def bucket(s3):
-    name = f"multipart-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
-    return name
-
-
-def refused(call, **arguments):
-    with pytest.raises(botocore.exceptions.ClientError) as error:
-        call(**arguments)
-    return error.value.response["Error"]["Code"], error.value.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def begin(s3, bucket, key="k", **arguments):

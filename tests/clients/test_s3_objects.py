@@ -17,6 +17,7 @@ import botocore.credentials
 import botocore.exceptions
 import pytest
 from botocore.config import Config
+from s3_client import refused
 
 MIB = 1 << 20
 LATER = datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc)
@@ -24,25 +25,6 @@ LATER = datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc)
 
 def noise(size, seed=1):
     return random.Random(seed).randbytes(size)
-
-
-def refused(call, **words):
-    with pytest.raises(botocore.exceptions.ClientError) as error:
-        call(**words)
-    answer = error.value.response
-    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
-
-
-@pytest.fixture(scope="module")
-def s3(cloud):
-    return cloud.client("s3", config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}))
-
-
-@pytest.fixture
-def bucket(s3):
-    name = f"objects-{uuid.uuid4().hex}"
-    s3.create_bucket(Bucket=name)
-    return name
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +52,7 @@ def bare(cloud):
 
 def code(answer):
     status, _, body = answer
-    return status, body.split(b"<Code>")[1].split(b"</Code>")[0].decode()
+    return body.split(b"<Code>")[1].split(b"</Code>")[0].decode(), status
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 16 * 1024, 16 * 1024 + 1, 5 * MIB + 3])
@@ -85,7 +67,7 @@ def test_a_body_comes_back_whole_and_in_ranges(s3, bucket, size, sealed):
     assert got["ETag"].strip('"') == hashlib.md5(body).hexdigest()
     assert got.get("ServerSideEncryption") == ("AES256" if sealed == "engine" else None), "only what is sealed is said to be"
     if not size:
-        assert refused(s3.get_object, Bucket=bucket, Key="k", Range="bytes=0-0", **key) == (416, "InvalidRange")
+        assert refused(s3.get_object, Bucket=bucket, Key="k", Range="bytes=0-0", **key) == ("InvalidRange", 416)
         return
     rng = random.Random(size)
     for _ in range(5):
@@ -95,7 +77,7 @@ def test_a_body_comes_back_whole_and_in_ranges(s3, bucket, size, sealed):
         assert part["Body"].read() == body[first:last + 1]
         assert part["ContentRange"] == f"bytes {first}-{last}/{size}"
     assert s3.get_object(Bucket=bucket, Key="k", Range="bytes=-7", **key)["Body"].read() == body[-7:]
-    assert refused(s3.get_object, Bucket=bucket, Key="k", Range=f"bytes={size}-", **key) == (416, "InvalidRange")
+    assert refused(s3.get_object, Bucket=bucket, Key="k", Range=f"bytes={size}-", **key) == ("InvalidRange", 416)
 
 
 def test_nothing_of_a_sealed_body_lies_on_the_disk(cloud, s3, bucket):
@@ -114,7 +96,7 @@ def test_keys_and_what_is_kept_with_an_object(s3, bucket):
     for key in ["a/../../b", "..", "ü/日本 +&?=#%25", "\x01\x7f", "k" * 1024, "//x//"]:
         s3.put_object(Bucket=bucket, Key=key, Body=key.encode())
         assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == key.encode()
-    assert refused(s3.put_object, Bucket=bucket, Key="k" * 1025, Body=b"") == (400, "KeyTooLongError")
+    assert refused(s3.put_object, Bucket=bucket, Key="k" * 1025, Body=b"") == ("KeyTooLongError", 400)
     said = dict(ContentType="text/x", CacheControl="no-store", ContentDisposition="attachment", ContentEncoding="br",
                 ContentLanguage="de", Metadata={"a": "1", "b": "x y"}, StorageClass="STANDARD_IA", WebsiteRedirectLocation="/there")
     s3.put_object(Bucket=bucket, Key="k", Body=b"", **said)
@@ -125,10 +107,10 @@ def test_keys_and_what_is_kept_with_an_object(s3, bucket):
     assert s3.put_object(Bucket=bucket, Key="k", Body=b"")["ResponseMetadata"]["HTTPStatusCode"] == 200
     assert s3.head_object(Bucket=bucket, Key="k")["ContentType"] == "binary/octet-stream", "nothing of the old is left"
     put = lambda **words: refused(s3.put_object, Bucket=bucket, Key="bad", Body=b"", **words)
-    assert put(Metadata={"a": "x" * 2048}) == (400, "MetadataTooLarge")
-    assert put(StorageClass="TAPE") == (400, "InvalidStorageClass")
-    assert put(WebsiteRedirectLocation="there") == (400, "InvalidRedirectLocation")
-    assert refused(s3.head_object, Bucket=bucket, Key="bad") == (404, "404"), "what is refused leaves nothing"
+    assert put(Metadata={"a": "x" * 2048}) == ("MetadataTooLarge", 400)
+    assert put(StorageClass="TAPE") == ("InvalidStorageClass", 400)
+    assert put(WebsiteRedirectLocation="there") == ("InvalidRedirectLocation", 400)
+    assert refused(s3.head_object, Bucket=bucket, Key="bad") == ("404", 404), "what is refused leaves nothing"
 
 
 def test_checksums_are_compared(s3, bare, bucket):
@@ -142,17 +124,17 @@ def test_checksums_are_compared(s3, bare, bucket):
         assert (status, headers[f"x-amz-checksum-{name}"], headers["x-amz-checksum-type"]) == (200, value, "FULL_OBJECT"), name
         _, headers, _ = bare("HEAD", f"/{bucket}/k", x_amz_checksum_mode="ENABLED")
         assert headers[f"x-amz-checksum-{name}"] == value
-        assert code(bare("PUT", f"/{bucket}/bad", b"12345678", **header)) == (400, "BadDigest"), name
-    assert code(bare("PUT", f"/{bucket}/bad", body, Content_MD5=b64(hashlib.md5(b"").digest()))) == (400, "BadDigest")
-    assert code(bare("PUT", f"/{bucket}/bad", body, Content_MD5="YWJj")) == (400, "InvalidDigest")
-    assert code(bare("PUT", f"/{bucket}/bad", body, x_amz_checksum_crc32="AAAA")) == (400, "InvalidRequest")
-    assert code(bare("PUT", f"/{bucket}/bad", body, says="0" * 64)) == (400, "XAmzContentSHA256Mismatch")
+        assert code(bare("PUT", f"/{bucket}/bad", b"12345678", **header)) == ("BadDigest", 400), name
+    assert code(bare("PUT", f"/{bucket}/bad", body, Content_MD5=b64(hashlib.md5(b"").digest()))) == ("BadDigest", 400)
+    assert code(bare("PUT", f"/{bucket}/bad", body, Content_MD5="YWJj")) == ("InvalidDigest", 400)
+    assert code(bare("PUT", f"/{bucket}/bad", body, x_amz_checksum_crc32="AAAA")) == ("InvalidRequest", 400)
+    assert code(bare("PUT", f"/{bucket}/bad", body, says="0" * 64)) == ("XAmzContentSHA256Mismatch", 400)
     status, headers, _ = bare("PUT", f"/{bucket}/k", body)
     assert (status, headers["x-amz-checksum-crc64nvme"]) == (200, "rosUhgp5mIg="), "S3's own, if the client has none"
-    assert refused(s3.head_object, Bucket=bucket, Key="bad") == (404, "404")
+    assert refused(s3.head_object, Bucket=bucket, Key="bad") == ("404", 404)
     document = b"<Delete><Object><Key>k</Key></Object></Delete>"
-    assert code(bare("POST", f"/{bucket}?delete", document, Content_MD5=b64(hashlib.md5(b"").digest()))) == (400, "BadDigest")
-    assert code(bare("POST", f"/{bucket}?delete", document)) == (400, "InvalidRequest")
+    assert code(bare("POST", f"/{bucket}?delete", document, Content_MD5=b64(hashlib.md5(b"").digest()))) == ("BadDigest", 400)
+    assert code(bare("POST", f"/{bucket}?delete", document)) == ("InvalidRequest", 400)
     assert s3.head_object(Bucket=bucket, Key="k")
 
 
@@ -168,7 +150,7 @@ def test_a_body_in_one_chunk_takes_little_memory(cloud, s3, bare, bucket):
     assert most() - before < 32 * 1024, "KiB"
     found = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
     assert (found["ContentLength"], found["ChecksumCRC32"], "ContentEncoding" in found) == (len(body), crc, False)
-    assert code(bare("PUT", f"/{bucket}/k2", chunk("AAAAAA=="), says="STREAMING-UNSIGNED-PAYLOAD-TRAILER", **headers)) == (400, "BadDigest")
+    assert code(bare("PUT", f"/{bucket}/k2", chunk("AAAAAA=="), says="STREAMING-UNSIGNED-PAYLOAD-TRAILER", **headers)) == ("BadDigest", 400)
     assert most() - before < 32 * 1024, "KiB"
     assert hashlib.md5(s3.get_object(Bucket=bucket, Key="k")["Body"].read()).digest() == hashlib.md5(body).digest()
     assert most() - before < 32 * 1024, "KiB"
@@ -176,20 +158,20 @@ def test_a_body_in_one_chunk_takes_little_memory(cloud, s3, bare, bucket):
 
 def test_conditions(s3, bucket):
     etag = s3.put_object(Bucket=bucket, Key="k", Body=b"1", IfNoneMatch="*")["ETag"]
-    assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"2", IfNoneMatch="*") == (412, "PreconditionFailed")
-    assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"2", IfMatch='"no"') == (412, "PreconditionFailed")
-    assert refused(s3.put_object, Bucket=bucket, Key="none", Body=b"2", IfMatch='"no"') == (404, "NoSuchKey")
+    assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"2", IfNoneMatch="*") == ("PreconditionFailed", 412)
+    assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"2", IfMatch='"no"') == ("PreconditionFailed", 412)
+    assert refused(s3.put_object, Bucket=bucket, Key="none", Body=b"2", IfMatch='"no"') == ("NoSuchKey", 404)
     s3.put_object(Bucket=bucket, Key="k", Body=b"1", IfMatch=etag)
     at = s3.head_object(Bucket=bucket, Key="k")["LastModified"]
     before, after = at - datetime.timedelta(days=1), at + datetime.timedelta(days=1)
     get = lambda **words: s3.get_object(Bucket=bucket, Key="k", **words)["Body"].read()
     assert get(IfMatch=etag, IfUnmodifiedSince=before) == b"1", "the ETag wins"
     assert get(IfNoneMatch='"no"', IfModifiedSince=after) == b"1", "the ETag wins"
-    assert refused(get, IfNoneMatch=etag, IfModifiedSince=before) == (304, "304")
-    assert refused(get, IfModifiedSince=at) == (304, "304")
-    assert refused(get, IfMatch='"no"') == (412, "PreconditionFailed")
-    assert refused(get, IfUnmodifiedSince=before) == (412, "PreconditionFailed")
-    assert refused(s3.delete_object, Bucket=bucket, Key="k", IfMatch='"no"') == (412, "PreconditionFailed")
+    assert refused(get, IfNoneMatch=etag, IfModifiedSince=before) == ("304", 304)
+    assert refused(get, IfModifiedSince=at) == ("304", 304)
+    assert refused(get, IfMatch='"no"') == ("PreconditionFailed", 412)
+    assert refused(get, IfUnmodifiedSince=before) == ("PreconditionFailed", 412)
+    assert refused(s3.delete_object, Bucket=bucket, Key="k", IfMatch='"no"') == ("PreconditionFailed", 412)
     assert s3.delete_object(Bucket=bucket, Key="k", IfMatch=etag)["ResponseMetadata"]["HTTPStatusCode"] == 204
 
 
@@ -200,19 +182,19 @@ def test_copies(s3, bucket):
     made = s3.put_object(Bucket=bucket, Key="von ü", Body=body, Metadata={"a": "b"}, ContentType="x/y", Tagging="t=1", **key)
     source = {"Bucket": bucket, "Key": "von ü"}
     copy = lambda to, **words: s3.copy_object(Bucket=bucket, Key=to, **{"CopySource": source, **words})
-    assert refused(copy, to="to") == (400, "InvalidRequest"), "without its key"
+    assert refused(copy, to="to") == ("InvalidRequest", 400), "without its key"
     assert copy("to", **from_key)["CopyObjectResult"]["ETag"] == made["ETag"]
     got = s3.get_object(Bucket=bucket, Key="to")
     assert (got["Body"].read() == body, got["Metadata"], got["ContentType"], got["TagCount"]) == (True, {"a": "b"}, "x/y", 1)
     plain = {"Bucket": bucket, "Key": "to"}
-    assert refused(copy, to="to", CopySource=plain) == (400, "InvalidRequest"), "to itself, and nothing changes"
+    assert refused(copy, to="to", CopySource=plain) == ("InvalidRequest", 400), "to itself, and nothing changes"
     copy("to", CopySource=plain, MetadataDirective="REPLACE", Metadata={"c": "d"}, TaggingDirective="REPLACE", Tagging="")
     got = s3.head_object(Bucket=bucket, Key="to")
     assert (got["Metadata"], got["ContentType"], "TagCount" in got) == ({"c": "d"}, "binary/octet-stream", False)
     for condition in [dict(CopySourceIfMatch='"no"'), dict(CopySourceIfNoneMatch=made["ETag"]), dict(CopySourceIfModifiedSince=LATER),
                       dict(CopySourceIfUnmodifiedSince=datetime.datetime(2000, 1, 1))]:
-        assert refused(copy, to="2", CopySource=plain, **condition) == (412, "PreconditionFailed"), condition
-    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "none"}) == (404, "NoSuchKey")
+        assert refused(copy, to="2", CopySource=plain, **condition) == ("PreconditionFailed", 412), condition
+    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "none"}) == ("NoSuchKey", 404)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     first = s3.put_object(Bucket=bucket, Key="v", Body=b"1")["VersionId"]
     second = s3.put_object(Bucket=bucket, Key="v", Body=b"2")["VersionId"]
@@ -220,8 +202,8 @@ def test_copies(s3, bucket):
     assert back["CopySourceVersionId"] == first and back["VersionId"] not in (first, second)
     assert s3.get_object(Bucket=bucket, Key="v")["Body"].read() == b"1", "an old version is current again"
     marker = s3.delete_object(Bucket=bucket, Key="v")["VersionId"]
-    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "v"}) == (404, "NoSuchKey")
-    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "v", "VersionId": marker}) == (400, "InvalidRequest")
+    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "v"}) == ("NoSuchKey", 404)
+    assert refused(copy, to="2", CopySource={"Bucket": bucket, "Key": "v", "VersionId": marker}) == ("InvalidRequest", 400)
 
 
 def test_many_are_deleted_and_each_is_answered(s3, bucket):
@@ -232,7 +214,7 @@ def test_many_are_deleted_and_each_is_answered(s3, bucket):
     assert [(e["Key"], e["Code"]) for e in done["Errors"]] == [("k1", "InvalidArgument")]
     assert "Deleted" not in s3.delete_objects(Bucket=bucket, Delete={"Quiet": True, "Objects": [{"Key": "k2"}]})
     many = {"Objects": [{"Key": str(n)} for n in range(1001)]}
-    assert refused(s3.delete_objects, Bucket=bucket, Delete=many) == (400, "MalformedXML")
+    assert refused(s3.delete_objects, Bucket=bucket, Delete=many) == ("MalformedXML", 400)
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["k1", "k3", "k4"]
 
 
@@ -255,7 +237,7 @@ def test_attributes(s3, bucket):
     second = s3.get_object(Bucket=bucket, Key="parts", PartNumber=2)
     assert second["Body"].read() == noise(5 * MIB, 4)
     assert (second["PartsCount"], second["ContentRange"]) == (3, f"bytes {5 * MIB}-{10 * MIB - 1}/{10 * MIB + 7}")
-    assert refused(s3.get_object, Bucket=bucket, Key="parts", PartNumber=4) == (416, "InvalidPartNumber")
+    assert refused(s3.get_object, Bucket=bucket, Key="parts", PartNumber=4) == ("InvalidPartNumber", 416)
 
 
 def test_tags(s3, bucket):
@@ -278,18 +260,18 @@ def test_tags(s3, bucket):
 def test_encryption_is_asked_for_rightly(s3, bucket):
     put = lambda **words: refused(s3.put_object, Bucket=bucket, Key="k", Body=b"", **words)
     key = dict(SSECustomerAlgorithm="AES256", SSECustomerKey=noise(32))
-    assert put(ServerSideEncryption="AES257") == (400, "InvalidArgument")
-    assert put(ServerSideEncryption="AES256", **key) == (400, "InvalidArgument")
-    assert put(ServerSideEncryption="aws:kms", SSEKMSKeyId="nobodys") == (400, "KMS.NotFoundException")
-    assert put(ServerSideEncryption="aws:kms:dsse") == (501, "NotImplemented")
-    assert put(**{**key, "SSECustomerAlgorithm": "DES"}) == (400, "InvalidEncryptionAlgorithmError")
+    assert put(ServerSideEncryption="AES257") == ("InvalidArgument", 400)
+    assert put(ServerSideEncryption="AES256", **key) == ("InvalidArgument", 400)
+    assert put(ServerSideEncryption="aws:kms", SSEKMSKeyId="nobodys") == ("KMS.NotFoundException", 400)
+    assert put(ServerSideEncryption="aws:kms:dsse") == ("NotImplemented", 501)
+    assert put(**{**key, "SSECustomerAlgorithm": "DES"}) == ("InvalidEncryptionAlgorithmError", 400)
     encoded = dict(SSECustomerKey=base64.b64encode(noise(32)).decode(), SSECustomerKeyMD5=base64.b64encode(bytes(16)).decode())
-    assert put(SSECustomerAlgorithm="AES256", **encoded) == (400, "InvalidArgument"), "the MD5 of another key"
+    assert put(SSECustomerAlgorithm="AES256", **encoded) == ("InvalidArgument", 400), "the MD5 of another key"
     s3.put_object(Bucket=bucket, Key="own", Body=b"x", **key)
-    assert refused(s3.get_object, Bucket=bucket, Key="own") == (400, "InvalidRequest")
-    assert refused(s3.get_object, Bucket=bucket, Key="own", **{**key, "SSECustomerKey": noise(32, 2)}) == (403, "AccessDenied")
+    assert refused(s3.get_object, Bucket=bucket, Key="own") == ("InvalidRequest", 400)
+    assert refused(s3.get_object, Bucket=bucket, Key="own", **{**key, "SSECustomerKey": noise(32, 2)}) == ("AccessDenied", 403)
     s3.put_object(Bucket=bucket, Key="plain", Body=b"x")
-    assert refused(s3.get_object, Bucket=bucket, Key="plain", **key) == (400, "InvalidRequest")
+    assert refused(s3.get_object, Bucket=bucket, Key="plain", **key) == ("InvalidRequest", 400)
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
     made = s3.put_object(Bucket=bucket, Key="default", Body=b"x")
@@ -305,16 +287,16 @@ def test_locks(s3):
     gone = lambda key, version, **words: s3.delete_object(Bucket=bucket, Key=key, VersionId=version, **words)
     kept = dict(ObjectLockRetainUntilDate=LATER)
     governed, held = made("g", ObjectLockMode="GOVERNANCE", **kept), made("h", ObjectLockLegalHoldStatus="ON")
-    assert refused(gone, key="g", version=governed) == (403, "AccessDenied")
-    assert refused(gone, key="h", version=held, BypassGovernanceRetention=True) == (403, "AccessDenied")
+    assert refused(gone, key="g", version=governed) == ("AccessDenied", 403)
+    assert refused(gone, key="h", version=held, BypassGovernanceRetention=True) == ("AccessDenied", 403)
     shown = s3.head_object(Bucket=bucket, Key="g")
     assert (shown["ObjectLockMode"], shown["ObjectLockRetainUntilDate"]) == ("GOVERNANCE", LATER)
     retain = lambda mode, until, **words: s3.put_object_retention(
         Bucket=bucket, Key="g", Retention=dict(Mode=mode, RetainUntilDate=until), **words)
     sooner = LATER - datetime.timedelta(days=1)
-    assert refused(retain, mode="GOVERNANCE", until=sooner) == (403, "AccessDenied")
+    assert refused(retain, mode="GOVERNANCE", until=sooner) == ("AccessDenied", 403)
     retain("GOVERNANCE", sooner, BypassGovernanceRetention=True)
-    assert refused(retain, mode="GOVERNANCE", until=datetime.datetime(2020, 1, 1)) == (400, "InvalidArgument")
+    assert refused(retain, mode="GOVERNANCE", until=datetime.datetime(2020, 1, 1)) == ("InvalidArgument", 400)
     gone("g", governed, BypassGovernanceRetention=True)
     s3.put_object_legal_hold(Bucket=bucket, Key="h", LegalHold={"Status": "OFF"})
     gone("h", held)
@@ -322,10 +304,10 @@ def test_locks(s3):
     s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule})
     strict = made("c")
     assert s3.get_object_retention(Bucket=bucket, Key="c")["Retention"]["Mode"] == "COMPLIANCE"
-    assert refused(gone, key="c", version=strict, BypassGovernanceRetention=True) == (403, "AccessDenied")
+    assert refused(gone, key="c", version=strict, BypassGovernanceRetention=True) == ("AccessDenied", 403)
     assert s3.delete_object(Bucket=bucket, Key="c")["DeleteMarker"], "a marker hides it, and deletes nothing"
-    assert refused(made, key="x", ObjectLockMode="GOVERNANCE") == (400, "InvalidArgument")
-    assert refused(made, key="x", ObjectLockMode="SOFT", **kept) == (400, "InvalidArgument")
+    assert refused(made, key="x", ObjectLockMode="GOVERNANCE") == ("InvalidArgument", 400)
+    assert refused(made, key="x", ObjectLockMode="SOFT", **kept) == ("InvalidArgument", 400)
 
 
 def test_lengths_are_what_they_are_said_to_be(cloud, s3, bucket):
@@ -350,14 +332,14 @@ def test_lengths_are_what_they_are_said_to_be(cloud, s3, bucket):
                                 ("bytes=5-2", 200, b"0123456789")]:
         with urllib.request.urlopen(urllib.request.Request(url_of_read, headers={"Range": asked})) as answer:
             assert (answer.status, answer.read()) == (status, body), asked
-    assert code(put({"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n0\r\n\r\n")) == (411, "MissingContentLength")
-    assert code(put({"Content-Length": str((5 << 30) + 1)})) == (400, "EntityTooLarge")
-    assert refused(s3.head_object, Bucket=bucket, Key="k") == (404, "404")
+    assert code(put({"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n0\r\n\r\n")) == ("MissingContentLength", 411)
+    assert code(put({"Content-Length": str((5 << 30) + 1)})) == ("EntityTooLarge", 400)
+    assert refused(s3.head_object, Bucket=bucket, Key="k") == ("404", 404)
     assert put({"Content-Length": "5"}, b"hello")[0] == 200
     other = urllib.parse.urlsplit(presigner.generate_presigned_url("put_object", Params={"Bucket": bucket + "x", "Key": "k"}))
     connection = http.client.HTTPConnection(cloud.listen, timeout=30)
     for _ in range(3):
         connection.request("PUT", f"{other.path}?{other.query}", bytes(8 * MIB), {"Host": other.netloc})
         answer = connection.getresponse()
-        assert code((answer.status, {}, answer.read())) == (404, "NoSuchBucket"), "a client that writes on reads the refusal"
+        assert code((answer.status, {}, answer.read())) == ("NoSuchBucket", 404), "a client that writes on reads the refusal"
     connection.close()

@@ -9,12 +9,12 @@ import time
 import urllib.error
 import urllib.request
 
-import botocore.exceptions
 import pytest
 import urllib3
 from botocore.config import Config
 
 from cloud import Cloud, wait_for
+from s3_client import refused
 
 PORT = 45740
 DAY = 1
@@ -76,12 +76,6 @@ def bucket(s3, request):
     name = "s-" + request.node.name.replace("_", "-").replace("[", "-").replace("]", "").lower()[:55].rstrip("-")
     s3.create_bucket(Bucket=name)
     return name
-
-
-def refused(call, **arguments):
-    with pytest.raises(botocore.exceptions.ClientError) as error:
-        call(**arguments)
-    return error.value.response["Error"]["Code"], error.value.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def versioned(s3, bucket):

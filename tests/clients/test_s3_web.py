@@ -6,9 +6,9 @@ import urllib.parse
 
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from conftest import PORT
+from s3_client import refused
 
 BUCKET = "web-pages"
 
@@ -18,12 +18,6 @@ def s3(cloud):
     client = cloud.client("s3", config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 0}))
     client.create_bucket(Bucket=BUCKET)
     return client
-
-
-def refused(call, **parameters):
-    with pytest.raises(ClientError) as error:
-        call(**parameters)
-    return error.value.response["Error"]["Code"], error.value.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def ask(method, path, host=f"127.0.0.1:{PORT}", **headers):
