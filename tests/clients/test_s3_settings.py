@@ -293,20 +293,47 @@ def test_requests_are_logged(s3, bucket, settings_cloud):
     refused(s3.get_object, Bucket=bucket, Key="none")
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(f"http://127.0.0.1:{PORT}/{bucket}/a%20b")
-    s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "a b"}]})
+    many = s3.delete_objects(Bucket=bucket, Delete={"Quiet": True, "Objects": [{"Key": "a b"}, {"Key": "c", "ETag": '"other"'}]})
     expected = ["REST.GET.LOGGING_STATUS", "REST.PUT.OBJECT", "REST.GET.OBJECT", "REST.GET.OBJECT", "REST.GET.OBJECT",
-                "REST.POST.MULTI_OBJECT_DELETE"]
+                "REST.POST.MULTI_OBJECT_DELETE", "BATCH.DELETE.OBJECT", "BATCH.DELETE.OBJECT"]
     wait_for("all lines are delivered", 10, lambda: len(lines(s3, target)) >= len(expected))
     all_lines = lines(s3, target)
     assert [line[6] for line in all_lines] == expected and all(len(line) == 26 for line in all_lines)
     me = s3.list_buckets()["Owner"]["ID"]
-    by_put, by_get, by_none, by_nobody = all_lines[1:5]
+    by_put, by_get, by_none, by_nobody, by_many, *of_many = all_lines[1:]
     assert by_put[:2] == [me, bucket] and by_put[3:6] == ["127.0.0.1", me, put["ResponseMetadata"]["RequestId"]]
     assert by_put[7] == "a%20b" and by_put[8] == f"PUT /{bucket}/a%20b HTTP/1.1" and by_put[9:13] == ["200", "-", "-", "5"]
     assert by_get[9:13] == ["200", "-", "5", "5"] and "Boto3" in by_get[16] and by_get[19:22] == ["SigV4", "-", "AuthHeader"]
     assert by_none[9:11] == ["404", "NoSuchKey"] and by_nobody[4] == "-" and by_nobody[9:11] == ["403", "AccessDenied"]
+    assert by_many[5] == many["ResponseMetadata"]["RequestId"] and by_many[7] == "-" and by_many[9] == "200"
+    deleted, kept = of_many
+    assert deleted[:6] == by_many[:6] == kept[:6], "who sent it, when, from where"
+    assert deleted[7:19] == ["a%20b", "-", "204", "-", "-", "5", *["-"] * 5, by_many[5]] and deleted[19:] == by_many[19:]
+    assert kept[7:19] == ["c", "-", "404", "NoSuchKey", *["-"] * 7, by_many[5]]
     s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
     assert "LoggingEnabled" not in s3.get_bucket_logging(Bucket=bucket)
+
+
+def test_what_rules_end_is_logged(s3, bucket, settings_cloud):
+    target, account = bucket + "-t", settings_cloud.client("sts").get_caller_identity()["Account"]
+    s3.create_bucket(Bucket=target)
+    logs_let_in(s3, target, bucket, account)
+    versioned(s3, bucket)
+    first = s3.put_object(Bucket=bucket, Key="old", Body=b"12345")["VersionId"]
+    s3.create_multipart_upload(Bucket=bucket, Key="begun")
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": "log/"}})
+    rules(s3, bucket, {"Expiration": {"Days": 1}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+                       "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}})
+    def own():
+        # Last of all the marker that is left alone expires, too.
+        return {line[6]: line for line in reversed(lines(s3, target)) if line[6].startswith("S3.")}
+    wait_for("all is ended", 15 * DAY, lambda: len(own()) == 3)
+    marked, expired, aborted = (own()[f"S3.{name}"] for name in ["CREATE.DELETEMARKER", "EXPIRE.OBJECT", "DELETE.UPLOAD"])
+    assert all(line[3:5] == ["-", "AmazonS3"] and len(line) == 26 for line in [marked, expired, aborted])
+    assert marked[7:12] == ["old", "-", "-", "-", "-"] and marked[17] not in ["-", first]
+    assert expired[7:18] == ["old", *["-"] * 4, "5", *["-"] * 4, first]
+    assert aborted[7:18] == ["begun", *["-"] * 10]
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
 
 
 def test_logs_are_filed_by_date_and_only_where_they_are_let_in(s3, bucket, settings_cloud):

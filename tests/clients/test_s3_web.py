@@ -93,6 +93,43 @@ def test_cross_origin(s3):
     assert ask("OPTIONS", path, **asking)[0].status == 403
 
 
+def test_a_changed_setting_counts_for_the_next_request(s3):
+    def origin(name):
+        answer, _ = ask("GET", f"/{BUCKET}/key", Origin=f"https://{name}.example.com")
+        return answer.getheader("Access-Control-Allow-Origin")
+
+    def put():
+        done = s3.put_object(Bucket=BUCKET, Key="changing", Body=b"x")
+        assert s3.head_object(Bucket=BUCKET, Key="changing").get("Expiration") == done.get("Expiration")
+        return done.get("Expiration", 'rule-id="none"').split('rule-id="')[1].rstrip('"'), done.get("ServerSideEncryption")
+
+    for name, algorithm in [("a", "AES256"), ("b", "aws:kms"), ("c", "AES256")]:
+        rule = {"AllowedMethods": ["GET"], "AllowedOrigins": [f"https://{name}.example.com"]}
+        s3.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": [rule]})
+        assert [origin(other) is not None for other in "abc"] == [other == name for other in "abc"]
+        rule = {"ID": name, "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 9}}
+        s3.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": [rule]})
+        default = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": algorithm}}
+        s3.put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [default]})
+        assert put() == (name, algorithm)
+        # Whatever else of the bucket changes.
+        s3.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": [{"Key": "a", "Value": name}]})
+        assert put() == (name, algorithm) and origin(name)
+    s3.delete_bucket_cors(Bucket=BUCKET)
+    s3.delete_bucket_lifecycle(Bucket=BUCKET)
+    s3.delete_bucket_tagging(Bucket=BUCKET)
+    s3.delete_bucket_encryption(Bucket=BUCKET)
+    assert origin("c") is None and put() == ("none", None)
+    everybody = {"Principal": "*", "Action": "s3:DeleteObject", "Resource": f"arn:aws:s3:::{BUCKET}/changing"}
+    for effect in ["Allow", "Deny", "Allow"]:
+        policy = {"Version": "2012-10-17", "Statement": [everybody | {"Effect": effect}]}
+        s3.delete_public_access_block(Bucket=BUCKET)
+        s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+        assert ask("DELETE", f"/{BUCKET}/changing")[0].status == (204 if effect == "Allow" else 403)
+    s3.delete_bucket_policy(Bucket=BUCKET)
+    assert ask("DELETE", f"/{BUCKET}/changing")[0].status == 403
+
+
 def test_small_settings(s3):
     assert refused(s3.get_bucket_tagging, Bucket=BUCKET) == ("NoSuchTagSet", 404)
     tags = [{"Key": "course", "Value": "cloud"}]

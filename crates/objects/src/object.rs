@@ -76,15 +76,13 @@ impl Tx<'_> {
             judge_match(wanted, newest.as_ref().filter(|head| !head.marker))?;
         }
         if entry.bucket.versioning == Versioning::Off {
-            if let Some(head) = newest {
-                self.remove(entry.number, &delete.key, head.age, delete.now, delete.bypass_governance)?;
-            }
-            return Ok(Deleted { version: None, marker: false });
+            let remove = |head: Head| self.remove(entry.number, &delete.key, head.age, delete.now, delete.bypass_governance);
+            return Ok(Deleted { version: None, marker: false, size: newest.map(remove).transpose()? });
         }
         let mut marker = Self::draft(&entry, delete.key.clone(), delete.now, Record::new(entry.bucket.owner.clone()));
         marker.delete_marker = true;
         self.place(entry.number, entry.bucket.versioning, newest.as_ref(), delete.now, &mut marker)?;
-        Ok(Deleted { version: Some(marker.id), marker: true })
+        Ok(Deleted { version: Some(marker.id), marker: true, size: None })
     }
 
     /// Without such a version does nothing, as AWS.
@@ -94,10 +92,8 @@ impl Tx<'_> {
             judge_match(wanted, found.as_ref().filter(|head| !head.marker))?;
         }
         let marker = found.as_ref().is_some_and(|head| head.marker);
-        if let Some(head) = found {
-            self.remove(bucket, &delete.key, head.age, delete.now, delete.bypass_governance)?;
-        }
-        Ok(Deleted { version: Some(id.clone()), marker })
+        let remove = |head: Head| self.remove(bucket, &delete.key, head.age, delete.now, delete.bypass_governance);
+        Ok(Deleted { version: Some(id.clone()), marker, size: found.map(remove).transpose()? })
     }
 
     /// Changes a version's record, but for its parts.

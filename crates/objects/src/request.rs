@@ -86,6 +86,8 @@ pub struct Deleted {
     pub version: Option<VersionId>,
     /// Whether that is a delete marker.
     pub marker: bool,
+    /// Plain bytes of the version that was removed.
+    pub size: Option<u64>,
 }
 
 /// Which objects are asked for.

@@ -139,8 +139,8 @@ impl Tx<'_> {
         Ok(staged.piece)
     }
 
-    /// Removes a version with its body, unless it is locked: that is found out before anything is written.
-    pub(crate) fn remove(&mut self, bucket: i64, key: &str, age: i64, now: Timestamp, bypass_governance: bool) -> Result<()> {
+    /// Removes a version with its body, unless it is locked: that is found out before anything is written. Its plain bytes.
+    pub(crate) fn remove(&mut self, bucket: i64, key: &str, age: i64, now: Timestamp, bypass_governance: bool) -> Result<u64> {
         let mut select =
             self.connection.prepare_cached("SELECT size, record, body FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3")?;
         let read = |r: &rusqlite::Row<'_>| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, String>(2)?));
@@ -154,7 +154,8 @@ impl Tx<'_> {
         delete.execute(params![bucket, key.as_bytes(), age])?;
         self.effects.versions -= 1;
         self.effects.bytes -= size;
-        self.discard(&stored.pieces)
+        self.discard(&stored.pieces)?;
+        Ok(size.unsigned_abs())
     }
 
     /// Gives up the bodies of these pieces, which were one.

@@ -205,6 +205,9 @@ impl Front {
         let bucket = self.bucket(&head);
         let bucket_in_host = self.named(&head).is_some_and(|n| n.bucket.is_some());
         let begun = Begun::new(&self.s3, bucket.as_deref(), &head, bucket_in_host, self.is_website(&head), peer.ip());
+        if let Some(begun) = &begun {
+            head.extensions.insert(begun.batched());
+        }
         let cross = cors::Cross::of(&head);
         let mut answer = match self.refusal(&head) {
             Some(error) => error_response(error),

@@ -1,5 +1,6 @@
 //! What a line needs of a request, kept while it is answered.
 
+use super::batch::Batched;
 use super::{AccessLog, Request, operation};
 use crate::caller::canonical_id;
 use crate::service::S3;
@@ -32,6 +33,8 @@ pub(crate) struct Begun {
     address: IpAddr,
     at: Timestamp,
     started: Instant,
+    /// What became of the objects of a DeleteObjects.
+    batched: Batched,
 }
 
 impl Begun {
@@ -46,7 +49,12 @@ impl Begun {
         let mut kept = http::Request::new(()).into_parts().0;
         (kept.method, kept.uri, kept.version) = (head.method.clone(), head.uri.clone(), head.version);
         kept.headers = head.headers.clone();
-        Some(Self { bucket, head: kept, key, website, address, at: s3.now(), started: Instant::now() })
+        Some(Self { bucket, head: kept, key, website, address, at: s3.now(), started: Instant::now(), batched: Batched::default() })
+    }
+
+    /// Where an operation on many objects says what became of each.
+    pub(crate) fn batched(&self) -> Batched {
+        self.batched.clone()
     }
 
     /// Keeps the line, now that there is an answer. Its body may still be on its way.
@@ -68,19 +76,22 @@ impl Begun {
             id,
             operation: operation(method, query, self.key.is_some(), copies, self.website),
             key: self.key.as_deref(),
-            uri: format!("{method} {uri} {version:?}"),
-            status: answer.status().as_u16(),
+            uri: Some(format!("{method} {uri} {version:?}")),
+            status: Some(answer.status().as_u16()),
             error,
             sent: sent.flatten(),
             size: self.size(answer),
-            took: self.started.elapsed(),
-            referer: text(headers, header::REFERER.as_str()),
-            agent: text(headers, header::USER_AGENT.as_str()),
+            took: Some(self.started.elapsed()),
+            referer: Some(text(headers, header::REFERER.as_str())),
+            agent: Some(text(headers, header::USER_AGENT.as_str())),
             version: Some(text(answer.headers(), "x-amz-version-id")).filter(|version| !version.is_empty()),
             signed,
             host: text(headers, header::HOST.as_str()),
         };
         s3.log.add(&self.bucket, &line);
+        for one in self.batched.take() {
+            s3.log.add(&self.bucket, &one.line(&line));
+        }
     }
 
     /// Bytes of the object that was read or written.

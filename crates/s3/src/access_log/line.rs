@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What a line says. What isn't known is `None` or empty, and written as `-`.
+#[derive(Clone)]
 pub(crate) struct Request<'a> {
     /// When it came.
     pub(crate) at: Timestamp,
@@ -16,16 +17,16 @@ pub(crate) struct Request<'a> {
     /// Not encoded.
     pub(crate) key: Option<&'a str>,
     /// `GET /bucket/key?x=y HTTP/1.1`.
-    pub(crate) uri: String,
-    pub(crate) status: u16,
+    pub(crate) uri: Option<String>,
+    pub(crate) status: Option<u16>,
     pub(crate) error: Option<String>,
     /// Bytes of the answer's body.
     pub(crate) sent: Option<u64>,
     /// Bytes of the object.
     pub(crate) size: Option<u64>,
-    pub(crate) took: Duration,
-    pub(crate) referer: &'a str,
-    pub(crate) agent: &'a str,
+    pub(crate) took: Option<Duration>,
+    pub(crate) referer: Option<&'a str>,
+    pub(crate) agent: Option<&'a str>,
     pub(crate) version: Option<&'a str>,
     /// `AuthHeader` or `QueryString`, if it is signed.
     pub(crate) signed: Option<&'static str>,
@@ -35,11 +36,11 @@ pub(crate) struct Request<'a> {
 impl Request<'_> {
     pub(super) fn line(&self, owner: &str, bucket: &str) -> String {
         let number = |n: Option<u64>| n.filter(|n| *n > 0).map_or_else(|| "-".to_owned(), |n| n.to_string());
-        let millis = self.took.as_millis();
+        let millis = self.took.map_or_else(|| "-".to_owned(), |took| took.as_millis().to_string());
         let mut line = String::with_capacity(512);
         _ = writeln!(
             line,
-            "{owner} {bucket} [{time}] {address} {requester} {id} {operation} {key} \"{uri}\" {status} {error} {sent} {size} {millis} {millis} \
+            "{owner} {bucket} [{time}] {address} {requester} {id} {operation} {key} {uri} {status} {error} {sent} {size} {millis} {millis} \
              {referer} {agent} {version} {id} {signature} - {signed} {host} - - -",
             time = self.at.log_date(),
             address = or_dash(&self.address),
@@ -47,8 +48,8 @@ impl Request<'_> {
             id = self.id,
             operation = self.operation,
             key = self.key.map_or_else(|| "-".to_owned(), encoded),
-            uri = unquoted(&self.uri),
-            status = self.status,
+            uri = quoted(self.uri.as_deref()),
+            status = self.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
             error = self.error.as_deref().unwrap_or("-"),
             sent = number(self.sent),
             size = number(self.size),
@@ -67,9 +68,9 @@ fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-/// In quotes, which it can't get out of.
-fn quoted(text: &str) -> String {
-    if text.is_empty() { "\"-\"".into() } else { format!("\"{}\"", unquoted(text)) }
+/// In quotes, which it can't get out of, unless there is nothing to say at all.
+fn quoted(text: Option<&str>) -> String {
+    text.map_or_else(|| "-".into(), |text| format!("\"{}\"", or_dash(&unquoted(text))))
 }
 
 fn unquoted(text: &str) -> String {
@@ -98,14 +99,14 @@ mod tests {
             id: "3E57427F3EXAMPLE",
             operation: "REST.GET.OBJECT".into(),
             key: Some("a b\"c\nd"),
-            uri: "GET /b/a?x=\"y HTTP/1.1".into(),
-            status: 404,
+            uri: Some("GET /b/a?x=\"y HTTP/1.1".into()),
+            status: Some(404),
             error: Some("NoSuchKey".into()),
             sent: Some(113),
             size: None,
-            took: Duration::from_millis(7),
-            referer: "",
-            agent: "S3\"Console/0.4\n",
+            took: Some(Duration::from_millis(7)),
+            referer: Some(""),
+            agent: Some("S3\"Console/0.4\n"),
             version: None,
             signed: Some("AuthHeader"),
             host: "b.s3.localhost:4566",

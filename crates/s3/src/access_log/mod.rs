@@ -1,12 +1,14 @@
-//! Server access logs ("Logging requests with server access logging"): a line for each request to a bucket whose owner wants them,
-//! gathered here and delivered as objects.
+//! Server access logs ("Logging requests with server access logging"): a line for each request to a bucket whose owner wants them, for
+//! each object of a DeleteObjects and for each that a lifecycle rule ends, gathered here and delivered as objects.
 //!
-//! "Best-effort": lines wait in memory; a crash loses those that wait. A deletion of many objects is one line.
+//! "Best-effort": lines wait in memory; a crash loses those that wait.
 
+mod batch;
 mod begun;
 mod line;
 mod operation;
 
+pub(crate) use batch::{Batched, One};
 pub(crate) use begun::Begun;
 use line::Request;
 use operation::operation;
@@ -15,6 +17,7 @@ use crate::caller::canonical_id;
 use crate::configuration::LOGGING;
 use model::time::Timestamp;
 use objects::Bucket;
+use rand::RngExt as _;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
@@ -61,6 +64,41 @@ impl AccessLog {
     fn add(&self, bucket: &Arc<Bucket>, request: &Request<'_>) {
         let line = request.line(&canonical_id(&bucket.owner), &bucket.name);
         self.keep(bucket, request.at, &line);
+    }
+
+    /// Keeps the line of what a lifecycle rule did ("How S3 Lifecycle interacts with other bucket configurations"), which nobody asked for.
+    pub(crate) fn add_own(
+        &self,
+        bucket: &Arc<Bucket>,
+        at: Timestamp,
+        operation: &str,
+        key: &str,
+        size: Option<u64>,
+        version: Option<&str>,
+    ) {
+        if !Self::wanted(bucket) {
+            return;
+        }
+        let request = Request {
+            at,
+            address: String::new(),
+            requester: Some("AmazonS3".into()),
+            id: &format!("{:016X}", rand::rng().random::<u64>()),
+            operation: operation.into(),
+            key: Some(key),
+            uri: Some(String::new()),
+            status: None,
+            error: None,
+            sent: None,
+            size,
+            took: None,
+            referer: Some(""),
+            agent: Some(""),
+            version,
+            signed: None,
+            host: "",
+        };
+        self.add(bucket, &request);
     }
 
     fn keep(&self, bucket: &Arc<Bucket>, at: Timestamp, line: &str) {

@@ -1,6 +1,7 @@
 //! DeleteObject and DeleteObjects.
 
 use crate::access::Circumstances;
+use crate::access_log::{Batched, One};
 use crate::caller::Caller;
 use crate::checksum::Expected;
 use crate::error::{self, Result};
@@ -35,7 +36,7 @@ pub(crate) async fn delete(s3: &S3, request: S3Request<DeleteObjectInput>) -> Re
         bypass_governance: input.bypass_governance_retention.unwrap_or_default(),
         now: s3.now(),
     };
-    let Deleted { version, marker } = s3.objects.delete(delete).await.map_err(error::engine)?;
+    let Deleted { version, marker, .. } = s3.objects.delete(delete).await.map_err(error::engine)?;
     let mut headers = HeaderMap::new();
     if let Some(version) = version {
         record::put(&mut headers, "x-amz-version-id", version.as_str());
@@ -52,6 +53,7 @@ pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>)
     if !Expected::read(&request.headers, request.trailing_headers)?.any() {
         return Err(s3_error!(InvalidRequest, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"));
     }
+    let batched = request.extensions.get::<Batched>();
     let input = request.input;
     let bucket = s3.bucket(&input.bucket)?;
     let objects = input.delete.objects;
@@ -64,7 +66,7 @@ pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>)
         let allowed = s3.allow_delete(&caller, &bucket, object, &around).await;
         match allowed.and_then(|()| one(&input.bucket, object, bypass, s3.now())) {
             Ok(delete) => deletes.push(delete),
-            Err(refusal) => errors.push(failed(object.key.clone(), object.version_id.clone(), &refusal)),
+            Err(refusal) => errors.push(failed(batched, object.key.clone(), object.version_id.clone(), &refusal)),
         }
     }
     let asked: Vec<_> = deletes.iter().map(|delete| (delete.key.clone(), delete.version.clone())).collect();
@@ -74,9 +76,15 @@ pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>)
     for ((key, version), done) in asked.into_iter().zip(done) {
         let version = version.map(|version| version.to_string());
         match done {
-            Ok(done) if !quiet => deleted.push(succeeded(key, version, &done)),
-            Ok(_) => {}
-            Err(refusal) => errors.push(failed(key, version, &error::engine(refusal))),
+            Ok(done) => {
+                if let Some(batched) = batched {
+                    batched.add(One { key: key.clone(), version: version.clone(), size: done.size, status: 204, error: None });
+                }
+                if !quiet {
+                    deleted.push(succeeded(key, version, &done));
+                }
+            }
+            Err(refusal) => errors.push(failed(batched, key, version, &error::engine(refusal))),
         }
     }
     let output = DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..DeleteObjectsOutput::default() };
@@ -103,7 +111,11 @@ fn succeeded(key: String, asked: Option<String>, done: &Deleted) -> DeletedObjec
     DeletedObject { delete_marker: done.marker.then_some(true), delete_marker_version_id: marker, key: Some(key), version_id: asked }
 }
 
-fn failed(key: String, version_id: Option<String>, error: &S3Error) -> Error {
+fn failed(batched: Option<&Batched>, key: String, version_id: Option<String>, error: &S3Error) -> Error {
     let (code, message) = (error.code().as_str().to_owned(), error.message().unwrap_or_default().to_owned());
+    if let Some(batched) = batched {
+        let status = error.status_code().map_or(500, |status| status.as_u16());
+        batched.add(One { key: key.clone(), version: version_id.clone(), size: None, status, error: Some(code.clone()) });
+    }
     Error { code: Some(code), key: Some(key), message: Some(message), version_id }
 }

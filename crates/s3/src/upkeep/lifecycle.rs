@@ -10,6 +10,7 @@ use model::tag::Tags;
 use model::time::Timestamp;
 use objects::{Bucket, Error, ListUploads, ListVersions};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -52,7 +53,7 @@ pub(super) async fn follow(s3: S3, mut stopping: watch::Receiver<bool>) {
 }
 
 /// Does in one bucket what is due.
-async fn look(s3: &S3, bucket: &Bucket, days: Days, stopping: &watch::Receiver<bool>) -> objects::Result<()> {
+async fn look(s3: &S3, bucket: &Arc<Bucket>, days: Days, stopping: &watch::Receiver<bool>) -> objects::Result<()> {
     // Why it can't be read is in the log.
     let Ok(Some(rules)) = lifecycle_rules(bucket) else { return Ok(()) };
     let rules: Vec<Rule> = rules.iter().filter(|rule| rule.enabled).cloned().collect();
@@ -80,7 +81,7 @@ fn prefixes(rules: &[Rule]) -> Vec<&str> {
 
 async fn versions(
     s3: &S3,
-    bucket: &Bucket,
+    bucket: &Arc<Bucket>,
     rules: &[Rule],
     prefix: &str,
     days: Days,
@@ -101,7 +102,7 @@ async fn versions(
     Ok(())
 }
 
-async fn delete(s3: &S3, bucket: &Bucket, doomed: Vec<Doomed>) -> objects::Result<()> {
+async fn delete(s3: &S3, bucket: &Arc<Bucket>, doomed: Vec<Doomed>) -> objects::Result<()> {
     if doomed.is_empty() {
         return Ok(());
     }
@@ -114,6 +115,8 @@ async fn delete(s3: &S3, bucket: &Bucket, doomed: Vec<Doomed>) -> objects::Resul
                 let marker = doomed.action == Action::Expire && deleted.marker;
                 let name = if marker { "LifecycleExpiration:DeleteMarkerCreated" } else { "LifecycleExpiration:Delete" };
                 let version = deleted.version.map(|id| id.as_str().to_owned());
+                let (operation, size) = if marker { ("S3.CREATE.DELETEMARKER", None) } else { ("S3.EXPIRE.OBJECT", Some(doomed.size)) };
+                s3.log.add_own(bucket, s3.now(), operation, &doomed.delete.key, size, version.as_deref());
                 done.push(Happening { name, key: doomed.delete.key, version, ..Happening::default() });
             }
             // It is another one by now, or locked: then it waits.
@@ -127,7 +130,7 @@ async fn delete(s3: &S3, bucket: &Bucket, doomed: Vec<Doomed>) -> objects::Resul
 
 async fn uploads(
     s3: &S3,
-    bucket: &Bucket,
+    bucket: &Arc<Bucket>,
     rules: &[Rule],
     prefix: &str,
     days: Days,
@@ -141,8 +144,9 @@ async fn uploads(
         for upload in page.uploads {
             if is_due(rules, &upload, now, days) {
                 match s3.objects.upload_abort(&bucket.name, &upload.key, &upload.id).await {
+                    Ok(()) => s3.log.add_own(bucket, now, "S3.DELETE.UPLOAD", &upload.key, None, None),
                     // Completed or aborted since.
-                    Ok(()) | Err(Error::NoSuchUpload) => {}
+                    Err(Error::NoSuchUpload) => {}
                     Err(error) => return Err(error),
                 }
             }

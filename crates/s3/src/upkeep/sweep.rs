@@ -10,6 +10,8 @@ use std::mem::take;
 pub(super) struct Doomed {
     pub(super) action: Action,
     pub(super) delete: Delete,
+    /// Bytes of what is to be deleted.
+    pub(super) size: u64,
     /// When what is to be deleted was written: if it is another one by now, it stays.
     pub(super) written: Timestamp,
 }
@@ -95,6 +97,6 @@ impl<'a> Sweep<'a> {
         };
         let (bucket, key) = (self.bucket.to_owned(), version.key.clone());
         let delete = Delete { bucket, key, version: named, if_match: None, bypass_governance: false, now: self.now };
-        self.doomed.push(Doomed { action, delete, written: version.last_modified });
+        self.doomed.push(Doomed { action, delete, size: version.size, written: version.last_modified });
     }
 }
