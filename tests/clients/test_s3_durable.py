@@ -1,6 +1,8 @@
 """What S3 answered for is there after `kill -9`, what was cut off is not, and a full disk refuses writes and goes on reading."""
 
 import hashlib
+import http.server
+import json
 import os
 import random
 import socket
@@ -15,7 +17,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cloud import PILEUS, ROOT, Cloud
+from cloud import PILEUS, ROOT, Cloud, wait_for
 
 PORT = 45681
 # Around the size below which bodies lie in the index, and far above it.
@@ -96,6 +98,61 @@ def test_kill_9_loses_nothing_that_was_answered(own):
     assert sum(seed is not None for seed in acknowledged.values()) > 20, "too little was written to prove anything"
     left = [name for _, _, names in os.walk(own.data_dir / "objects" / "incoming") for name in names]
     assert left == [], "what was cut off is swept away"
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    """Where notifications go."""
+
+    heard = []
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        Hook.heard += [(r["eventName"], r["s3"]["object"]["key"]) for r in body.get("Records", [])]
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *words):
+        pass
+
+
+def test_kill_9_loses_no_notification():
+    queue = "arn:aws:sqs:us-east-1:000000000000:q"
+    with socket.socket() as taken, tempfile.TemporaryDirectory(prefix="plc-") as directory:
+        # Nobody answers there until the server has died.
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        config = f"{directory}/pileus.toml"
+        with open(config, "w") as file:
+            file.write(f'[s3]\nwebhooks = {{ "{queue}" = "http://127.0.0.1:{port}/" }}\n')
+        cloud = Cloud(f"{directory}/data", listen=f"127.0.0.1:{PORT}", simulate=True, config=config).start()
+        try:
+            client = quick(cloud)
+            client.create_bucket(Bucket="told")
+            client.create_bucket(Bucket="silent")
+            wanted = [{"QueueArn": queue, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]
+            client.put_bucket_notification_configuration(Bucket="told", NotificationConfiguration={"QueueConfigurations": wanted})
+            for key in "abc":
+                client.put_object(Bucket="told", Key=key, Body=b"x")
+                client.put_object(Bucket="silent", Key=key, Body=b"x")
+            client.delete_object(Bucket="told", Key="b")
+            cloud.kill()
+            taken.close()
+            hook = http.server.ThreadingHTTPServer(("127.0.0.1", port), Hook)
+            threading.Thread(target=hook.serve_forever, daemon=True).start()
+            expected = [("ObjectCreated:Put", key) for key in "abc"] + [("ObjectRemoved:Delete", "b")]
+            cloud.start()
+            wait_for("everything is heard after all", 20, lambda: len(Hook.heard) >= len(expected))
+            assert Hook.heard == expected
+            assert cloud.stop() == 0
+            cloud.start()
+            quick(cloud).put_object(Bucket="told", Key="last", Body=b"x")
+            wait_for("the next one is heard", 20, lambda: len(Hook.heard) > len(expected))
+            assert Hook.heard == [*expected, ("ObjectCreated:Put", "last")], "what was told is not told again"
+            hook.shutdown()
+        finally:
+            if cloud.process.poll() is None:
+                cloud.stop()
 
 
 def test_a_cut_body_leaves_nothing(own):

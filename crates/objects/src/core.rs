@@ -12,6 +12,7 @@ use rand::{CryptoRng, RngExt as _};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// A bucket and its number in the index, which is never used again.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) versions: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) done: Mutex<Done>,
+    /// Told when events were committed.
+    pub(crate) events: watch::Sender<()>,
 }
 
 impl Core {

@@ -80,6 +80,15 @@ const MIGRATIONS: &[&str] = &[
         SELECT 1 FROM version AS newer WHERE newer.bucket = version.bucket AND newer.key = version.key AND newer.age < version.age
     );
 ",
+    "
+    CREATE TABLE event (
+        destination TEXT NOT NULL,
+        bucket INTEGER NOT NULL,
+        number INTEGER NOT NULL, -- without holes
+        body TEXT NOT NULL,
+        PRIMARY KEY (destination, bucket, number)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The writing connection and the lock. Dropping it closes the file.

@@ -8,6 +8,7 @@ mod bucket;
 mod core;
 mod database;
 mod error;
+mod event;
 mod files;
 mod janitor;
 mod list;
@@ -31,6 +32,7 @@ mod upload;
 mod writer;
 
 pub use error::{Error, Result};
+pub use event::{Change, EVENTS_MAX, Event, Waiting, Witness};
 pub use files::RESERVE_BYTES;
 pub use mapped::origin;
 pub use noun::{Bucket, Malformed, Ownership, Part, PublicAccessBlock, Upload, UploadId, Version, VersionId, Versioning};

@@ -3,6 +3,7 @@
 use crate::core::Core;
 use crate::database::{Database, Readers};
 use crate::error::{Error, Result};
+use crate::event::Witness;
 use crate::files::Files;
 use crate::janitor::{Janitor, Message};
 use crate::noun::Bucket;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Plain bytes of a body up to which it lies in the index: there it costs no file and no sync of its own.
 pub const INLINE_MAX: usize = 16 * 1024;
@@ -44,11 +46,14 @@ impl Default for Options {
 
 /// The engine. Clones are the same engine; when the last one is dropped, its files are closed.
 #[derive(Clone)]
-pub struct Objects(pub(crate) Arc<Engine>);
+pub struct Objects {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) witness: Option<Arc<dyn Witness>>,
+}
 
 impl std::fmt::Debug for Objects {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Objects").field("dir", &self.0.core.files.dir()).finish_non_exhaustive()
+        f.debug_struct("Objects").field("dir", &self.engine.core.files.dir()).finish_non_exhaustive()
     }
 }
 
@@ -108,6 +113,7 @@ impl Objects {
             versions: AtomicU64::new(database.counter("versions")?),
             bytes: AtomicU64::new(database.counter("bytes")?),
             done: Mutex::default(),
+            events: watch::Sender::new(()),
         });
         let (queue, jobs) = Queue::new();
         let writer = Writer { queue: jobs, database, core: core.clone(), janitor: janitor.clone() };
@@ -116,11 +122,11 @@ impl Objects {
         let threads =
             [spawn("objects-janitor").spawn(move || tidying.run(&messages))?, spawn("objects-writer").spawn(move || writer.run())?];
         let readers = Arc::new(Readers::new(path));
-        Ok(Self(Arc::new(Engine { queue: Some(queue), core, readers, janitor, threads: Some(threads) })))
+        Ok(Self { engine: Arc::new(Engine { queue: Some(queue), core, readers, janitor, threads: Some(threads) }), witness: None })
     }
 
     pub(crate) fn queue(&self) -> Result<&Queue> {
-        self.0.queue.as_ref().ok_or_else(|| Error::Io(anyhow::anyhow!("the engine is closed")))
+        self.engine.queue.as_ref().ok_or_else(|| Error::Io(anyhow::anyhow!("the engine is closed")))
     }
 
     /// Looks at one state of a bucket's index from a blocking thread.
@@ -129,11 +135,18 @@ impl Objects {
         bucket: &str,
         look: impl FnOnce(&Core, &Connection, i64) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.0.core.files.living()?;
-        let number = self.0.core.buckets.load().get(bucket).ok_or(Error::NoSuchBucket)?.number;
-        let (core, readers) = (self.0.core.clone(), self.0.readers.clone());
+        self.engine.core.files.living()?;
+        let number = self.engine.core.buckets.load().get(bucket).ok_or(Error::NoSuchBucket)?.number;
+        let (core, readers) = (self.engine.core.clone(), self.engine.readers.clone());
         let looked = tokio::task::spawn_blocking(move || readers.look(|connection| look(&core, connection, number)));
         looked.await.map_err(|e| Error::Io(e.into()))?
+    }
+
+    /// Looks at one state of the index from a blocking thread.
+    pub(crate) async fn look_at_all<T: Send + 'static>(&self, look: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        self.engine.core.files.living()?;
+        let readers = self.engine.readers.clone();
+        tokio::task::spawn_blocking(move || readers.look(look)).await.map_err(|e| Error::Io(e.into()))?
     }
 
     /// Makes a bucket.
@@ -147,20 +160,20 @@ impl Objects {
     /// The bucket of this name.
     #[must_use]
     pub fn bucket(&self, name: &str) -> Option<Arc<Bucket>> {
-        self.0.core.buckets.load().get(name).map(|entry| entry.bucket.clone())
+        self.engine.core.buckets.load().get(name).map(|entry| entry.bucket.clone())
     }
 
     /// An account's buckets by name.
     #[must_use]
     pub fn buckets(&self, owner: &AccountId) -> Vec<Arc<Bucket>> {
-        let buckets = self.0.core.buckets.load();
+        let buckets = self.engine.core.buckets.load();
         buckets.values().filter(|entry| entry.bucket.owner == *owner).map(|entry| entry.bucket.clone()).collect()
     }
 
     /// All buckets by name.
     #[must_use]
     pub fn buckets_all(&self) -> Vec<Arc<Bucket>> {
-        self.0.core.buckets.load().values().map(|entry| entry.bucket.clone()).collect()
+        self.engine.core.buckets.load().values().map(|entry| entry.bucket.clone()).collect()
     }
 
     /// Changes a bucket, but for its name, unless `change` refuses.
@@ -190,7 +203,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Io`] if the index can't be read.
     pub async fn scrub(&self, pace: impl Fn(u64) -> Duration + Send + 'static) -> Result<Scrubbed> {
-        let (core, readers) = (self.0.core.clone(), self.0.readers.clone());
+        let (core, readers) = (self.engine.core.clone(), self.engine.readers.clone());
         let scrubbed = tokio::task::spawn_blocking(move || scrub::scrub(&core, &readers, pace));
         scrubbed.await.map_err(|e| Error::Io(e.into()))?
     }
@@ -198,7 +211,7 @@ impl Objects {
     /// How much is kept, as of the last commit.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let core = &self.0.core;
+        let core = &self.engine.core;
         Usage {
             buckets: core.buckets.load().len() as u64,
             versions: core.versions.load(Ordering::Relaxed),

@@ -1,6 +1,7 @@
 //! What is asked of objects and of uploads.
 
 use crate::error::Result;
+use crate::event::Change;
 use crate::noun::{Part, Upload, UploadId, Version, VersionId};
 use crate::objects::Objects;
 use crate::reader::{Reader, Way};
@@ -19,7 +20,7 @@ impl Objects {
     /// Begins a body.
     #[must_use]
     pub fn stage(&self, seal: Seal) -> Staging {
-        Staging::new(self.0.core.clone(), seal)
+        Staging::new(self.engine.core.clone(), seal)
     }
 
     /// Makes a staged body an object. When this returns, it is on the disk.
@@ -28,7 +29,15 @@ impl Objects {
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`] and [`Error::PreconditionFailed`] by its condition, [`Error::Locked`],
     /// [`Error::Full`], [`Error::Io`].
     pub async fn put(&self, put: Put) -> Result<Stored> {
-        let version = self.queue()?.write(move |tx| tx.put(put)).await?;
+        let shown = self.witness.clone().map(|witness| (witness, put.bucket.clone()));
+        let written = self.queue()?.write(move |tx| {
+            let version = tx.put(put)?;
+            if let Some((witness, bucket)) = shown {
+                tx.show(Some(&witness), &bucket, Change::Written(&version))?;
+            }
+            Ok(version)
+        });
+        let version = written.await?;
         Ok(Stored { version: Arc::new(version) })
     }
 
@@ -48,14 +57,14 @@ impl Objects {
     /// one. Must be polled within a runtime of tokio.
     #[must_use]
     pub fn read(&self, version: &Version, range: Range<u64>, key: Option<[u8; 32]>) -> Reader {
-        Reader::new(self.0.core.clone(), version, range, key, Way::Read)
+        Reader::new(self.engine.core.clone(), version, range, key, Way::Read)
     }
 
     /// As [`Objects::read`], for who only passes the bytes on to a client and never looks at them: they may be mapped files, which the
     /// kernel sends by itself ([`crate::origin`]).
     #[must_use]
     pub fn send(&self, version: &Version, range: Range<u64>, key: Option<[u8; 32]>) -> Reader {
-        Reader::new(self.0.core.clone(), version, range, key, Way::Send)
+        Reader::new(self.engine.core.clone(), version, range, key, Way::Send)
     }
 
     /// Deletes an object or a version; if there is none, that is no error.
@@ -64,7 +73,13 @@ impl Objects {
     /// [`Error::NoSuchBucket`], [`Error::NoSuchKey`] and [`Error::PreconditionFailed`] by its condition, [`Error::Locked`],
     /// [`Error::Full`], [`Error::Io`].
     pub async fn delete(&self, delete: Delete) -> Result<Deleted> {
-        self.queue()?.write(move |tx| tx.delete(&delete.bucket, &delete)).await
+        let witness = self.witness.clone();
+        let done = self.queue()?.write(move |tx| {
+            let deleted = tx.delete(&delete.bucket, &delete)?;
+            tx.show(witness.as_ref(), &delete.bucket, Change::Deleted(&delete, &deleted))?;
+            Ok(deleted)
+        });
+        done.await
     }
 
     /// Deletes many in one transaction. Their own names of the bucket are not looked at.
@@ -72,10 +87,17 @@ impl Objects {
     /// # Errors
     /// As [`Objects::delete`] for each; [`Error::NoSuchBucket`], [`Error::Full`], [`Error::Io`] for all.
     pub async fn delete_many(&self, bucket: &str, deletes: Vec<Delete>) -> Result<Vec<Result<Deleted>>> {
-        let bucket = bucket.to_owned();
+        let (bucket, witness) = (bucket.to_owned(), self.witness.clone());
         let all = self.queue()?.write(move |tx| {
             tx.bucket(&bucket)?;
-            deletes.iter().map(|delete| tx.delete_one(&bucket, delete)).collect()
+            let one = |delete: &Delete| {
+                let done = tx.delete_one(&bucket, delete)?;
+                if let Ok(deleted) = &done {
+                    tx.show(witness.as_ref(), &bucket, Change::Deleted(delete, deleted))?;
+                }
+                Ok(done)
+            };
+            deletes.iter().map(one).collect()
         });
         all.await
     }
@@ -85,10 +107,17 @@ impl Objects {
     /// # Errors
     /// As [`Objects::delete_many`]; [`Error::PreconditionFailed`] for what is another one now, or gone.
     pub async fn delete_unchanged(&self, bucket: &str, deletes: Vec<(Delete, Timestamp)>) -> Result<Vec<Result<Deleted>>> {
-        let bucket = bucket.to_owned();
+        let (bucket, witness) = (bucket.to_owned(), self.witness.clone());
         let all = self.queue()?.write(move |tx| {
             tx.bucket(&bucket)?;
-            deletes.iter().map(|(delete, written)| tx.delete_unchanged(&bucket, delete, *written)).collect()
+            let one = |(delete, written): &(Delete, Timestamp)| {
+                let done = tx.delete_unchanged(&bucket, delete, *written)?;
+                if let Ok(deleted) = &done {
+                    tx.show(witness.as_ref(), &bucket, Change::Deleted(delete, deleted))?;
+                }
+                Ok(done)
+            };
+            deletes.iter().map(one).collect()
         });
         all.await
     }
@@ -104,9 +133,15 @@ impl Objects {
         version: Option<VersionId>,
         change: impl FnOnce(&mut Version) -> Result<(), E> + Send + 'static,
     ) -> Result<Result<Arc<Version>, E>> {
-        let (bucket, key) = (bucket.to_owned(), key.to_owned());
-        let updated = self.queue()?.try_write(move |tx| tx.update(&bucket, &key, version.as_ref(), change)).await?;
-        Ok(updated.map(Arc::new))
+        let (bucket, key, witness) = (bucket.to_owned(), key.to_owned(), self.witness.clone());
+        let updated = self.queue()?.try_write(move |tx| {
+            let updated = tx.update(&bucket, &key, version.as_ref(), change)?;
+            if let Ok(version) = &updated {
+                tx.show(witness.as_ref(), &bucket, Change::Written(version))?;
+            }
+            Ok(updated)
+        });
+        Ok(updated.await?.map(Arc::new))
     }
 
     /// Current objects by key.
@@ -130,7 +165,7 @@ impl Objects {
     /// An id for a new upload. Ids sort by time.
     #[must_use]
     pub fn upload_id(&self, now: Timestamp) -> UploadId {
-        UploadId::from(format!("{:016x}{:016x}", now.0.max(0), self.0.core.random::<u64>()))
+        UploadId::from(format!("{:016x}{:016x}", now.0.max(0), self.engine.core.random::<u64>()))
     }
 
     /// Begins an upload in parts.
@@ -182,8 +217,15 @@ impl Objects {
         complete: Complete,
         finish: impl FnOnce(&Upload, &[Part]) -> Result<(String, Record), E> + Send + 'static,
     ) -> Result<Result<Arc<Version>, E>> {
-        let completed = self.queue()?.try_write(move |tx| tx.upload_complete(complete, finish)).await?;
-        Ok(completed.map(Arc::new))
+        let shown = self.witness.clone().map(|witness| (witness, complete.bucket.clone()));
+        let completed = self.queue()?.try_write(move |tx| {
+            let completed = tx.upload_complete(complete, finish)?;
+            if let (Some((witness, bucket)), Ok(version)) = (shown, &completed) {
+                tx.show(Some(&witness), &bucket, Change::Written(version))?;
+            }
+            Ok(completed)
+        });
+        Ok(completed.await?.map(Arc::new))
     }
 
     /// Drops an unfinished upload with its parts.

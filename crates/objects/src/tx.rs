@@ -22,11 +22,13 @@ pub(crate) struct Effects {
     pub(crate) versions: i64,
     /// More plain bytes in versions than before.
     pub(crate) bytes: i64,
+    /// Whether there are new events.
+    pub(crate) events: bool,
 }
 
 impl Effects {
     pub(crate) fn new(buckets: Buckets) -> Self {
-        Self { buckets, arrived: Vec::new(), doomed: Vec::new(), versions: 0, bytes: 0 }
+        Self { buckets, arrived: Vec::new(), doomed: Vec::new(), versions: 0, bytes: 0, events: false }
     }
 
     pub(crate) fn add(&mut self, more: Self) {
@@ -35,6 +37,7 @@ impl Effects {
         self.doomed.extend(more.doomed);
         self.versions += more.versions;
         self.bytes += more.bytes;
+        self.events |= more.events;
     }
 }
 

@@ -232,7 +232,7 @@ impl Writer {
 
     /// What follows a commit. An error here is a crash: the writes stand, but nobody learns of it.
     fn publish(&self, effects: Effects) -> Result<()> {
-        let Effects { buckets, arrived, doomed, versions, bytes } = effects;
+        let Effects { buckets, arrived, doomed, versions, bytes, events } = effects;
         let ids: Vec<_> = arrived.into_iter().map(Loose::keep).collect();
         self.core.files.hit("objects.commit.after")?;
         for id in &ids {
@@ -246,6 +246,9 @@ impl Writer {
         self.publish_buckets(buckets);
         self.core.versions.fetch_add(versions as u64, Ordering::Relaxed);
         self.core.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if events {
+            self.core.events.send_replace(());
+        }
         if !ids.is_empty() {
             _ = self.janitor.send(Message::Settled(ids));
         }

@@ -5,8 +5,8 @@ use futures_util::StreamExt as _;
 use model::fault::{Crash, Faults, NoFaults};
 use model::time::Timestamp;
 use objects::{
-    Acl, Bucket, Condition, Delete, Error, EtagMatch, List, ListUploads, ListVersions, MasterKey, Objects, PartPut, Put, Record, Seal,
-    Staged, Stored, Upload, Version, Versioning,
+    Acl, Bucket, Change, Condition, Delete, Error, EtagMatch, Event, List, ListUploads, ListVersions, MasterKey, Objects, PartPut, Put,
+    Record, Seal, Staged, Stored, Upload, Version, Versioning, Witness,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -327,6 +327,63 @@ async fn readers_of_an_object_that_is_overwritten_see_one_body_whole() {
     }
     drop(engine);
     the_file(dir.path());
+}
+
+/// Tells a destination what is written.
+struct Teller;
+
+impl Witness for Teller {
+    fn tell(&self, bucket: &Bucket, change: Change<'_>) -> Vec<Event> {
+        let body = match change {
+            Change::Written(version) => format!("{} +{}", bucket.name, version.key),
+            Change::Deleted(delete, done) => format!("{} -{} {:?}", bucket.name, delete.key, done.size),
+        };
+        vec![Event { destination: "d".into(), body }]
+    }
+}
+
+#[tokio::test]
+async fn events_wait_until_they_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let mut news = engine.events_news();
+    put(&engine, "silent", b"1", Seal::None, Condition::default()).await.unwrap();
+    assert!(!news.has_changed().unwrap() && engine.events("d", 0, 9).await.unwrap().is_none());
+    let watched = engine.witnessed(Arc::new(Teller));
+    put(&watched, "k", b"12", Seal::None, Condition::default()).await.unwrap();
+    assert!(news.has_changed().unwrap());
+    news.mark_unchanged();
+    let once = Condition { if_match: None, if_none_match: Some(EtagMatch::Any) };
+    put(&watched, "k", b"3", Seal::None, once).await.unwrap_err();
+    assert!(!news.has_changed().unwrap(), "nothing is told of what was not done");
+    watched.delete_many("b", vec![delete("k"), delete("none")]).await.unwrap();
+    drop((engine, watched, news));
+
+    let engine = open(dir.path()).unwrap();
+    let page = engine.events("d", 0, 2).await.unwrap().unwrap();
+    assert_eq!(page.events, [(1, "b +k".to_owned()), (2, "b -k Some(2)".to_owned())]);
+    assert!(engine.events("d", page.bucket, 9).await.unwrap().is_none() && engine.events("other", 0, 9).await.unwrap().is_none());
+    engine.events_done("d", page.bucket, 2).await.unwrap();
+    assert_eq!(engine.events("d", 0, 9).await.unwrap().unwrap().events, [(3, "b -none None".to_owned())]);
+    assert_eq!(engine.events_keep(vec!["d".into()]).await.unwrap(), 0);
+    assert_eq!(engine.events_keep(vec!["other".into()]).await.unwrap(), 1);
+    assert!(engine.events("d", 0, 9).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn waiting_events_have_a_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let of = |destination: &str, many| vec![Event { destination: destination.into(), body: "x".into() }; many];
+    engine.events_put("b", of("d", objects::EVENTS_MAX as usize - 1)).await.unwrap();
+    engine.events_put("b", of("d", 3)).await.unwrap();
+    engine.events_put("b", of("e", 1)).await.unwrap();
+    let all = engine.events("d", 0, 20_000).await.unwrap().unwrap();
+    assert_eq!((all.events.len() as i64, all.events.last().unwrap().0), (objects::EVENTS_MAX, objects::EVENTS_MAX));
+    assert_eq!(engine.events("e", 0, 9).await.unwrap().unwrap().events.len(), 1);
+    engine.events_done("d", all.bucket, 5).await.unwrap();
+    engine.events_put("b", of("d", 9)).await.unwrap();
+    assert_eq!(engine.events("d", 0, 20_000).await.unwrap().unwrap().events.len() as i64, objects::EVENTS_MAX);
 }
 
 /// Lets those who look a version up take their time before they hold it.

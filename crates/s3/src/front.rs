@@ -138,7 +138,7 @@ impl Front {
     pub fn new(objects: Objects, store: Store, clock: Arc<dyn Clock>, mut rng: impl CryptoRng, settings: Settings) -> Self {
         let rng = Mutex::new(StdRng::from_rng(&mut rng));
         let hosts = Hosts(settings.domains.clone());
-        let s3 = S3 { objects, store, clock, settings: Arc::new(settings), events: Events::new(), log: AccessLog::default() };
+        let s3 = S3 { objects, store, clock, settings: Arc::new(settings), events: Events::default(), log: AccessLog::default() };
         let mut config = S3Config::default();
         config.xml_max_body_size = precheck::XML_BYTES_MAX;
         // Forms don't come to s3s.

@@ -41,12 +41,8 @@ macro_rules! operations {
         #[async_trait::async_trait]
         impl s3s::S3 for S3 {
             $(async fn $method(&self, request: S3Request<dto::$input>) -> Result<S3Response<dto::$output>> {
-                let watch = self.watch(&request);
-                let response = $function(self, request).await?;
-                if let Some(done) = watch.map(|watch| watch.done(&response.headers, &response.output)) {
-                    self.watched(done).await;
-                }
-                Ok(response)
+                let watching = self.watching(&request);
+                $function(watching.as_ref().unwrap_or(self), request).await
             })*
         }
     };

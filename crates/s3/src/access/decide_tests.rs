@@ -75,7 +75,7 @@ impl World {
             store,
             clock: Arc::new(Still),
             settings: Arc::new(Settings::default()),
-            events: crate::notification::Events::new(),
+            events: crate::notification::Events::default(),
             log: crate::access_log::AccessLog::default(),
         };
         s3.objects.bucket_create(Bucket { ownership: Some(ownership), ..bucket() }).await.unwrap();

@@ -74,9 +74,7 @@ pub(crate) async fn notification_put(
     } else {
         document_put(s3, &input.bucket, NOTIFICATION, &wanted).await?;
     }
-    for rule in &rules {
-        s3.tell_test(&bucket, &rule.arn, &request_id);
-    }
+    s3.tell_test(&bucket, &rules, &request_id).await?;
     Ok(S3Response::new(PutBucketNotificationConfigurationOutput {}))
 }
 

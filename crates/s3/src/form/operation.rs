@@ -56,12 +56,8 @@ pub(super) async fn put(s3: &S3, form: &Arc<Form>, head: Parts, file: StreamingB
         service: None,
         trailing_headers: None,
     };
-    let watch = s3.watch(&request);
-    let stored = object::put(s3, request).await?;
-    if let Some(done) = watch.map(|watch| watch.done(&stored.headers, &stored.output)) {
-        s3.watched(done).await;
-    }
-    Ok(stored.headers)
+    let watching = s3.watching(&request);
+    Ok(object::put(watching.as_ref().unwrap_or(s3), request).await?.headers)
 }
 
 /// A document of tags, as the header that stands for it.

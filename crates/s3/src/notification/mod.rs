@@ -1,7 +1,7 @@
 //! Notifications ("Amazon S3 Event Notifications"): what happened to objects, told to whom a bucket's owner named.
 //!
-//! [`watch`](watch) sees the operations that worked, and lifecycle rules tell what they did; each event that a bucket's configuration
-//! wants is written as AWS's JSON and put on an internal bus. What listens there delivers it: [`webhook`].
+//! [`watch`](watch) sees what operations and lifecycle rules write, in the transaction that writes it; each event that a bucket's
+//! configuration wants is kept there as AWS's JSON until it is delivered: [`webhook`].
 //! docs/decisions/0009-notifications.md says what is promised.
 
 mod record;
@@ -10,16 +10,12 @@ pub(crate) mod webhook;
 
 pub use webhook::{BadWebhook, webhook_check};
 
-use crate::configuration::notification_rules;
+use crate::error::{self, Result};
 use crate::service::S3;
 use model::time::Timestamp;
-use objects::Bucket;
+use objects::{Bucket, Event};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::broadcast;
-
-/// Events that wait on the bus for its slowest listener; older ones are lost to it.
-const BUS_EVENTS: usize = 4096;
 
 /// Every event that can be asked for, without `s3:`. What Pileus doesn't do yet can be asked for, and never happens.
 pub(crate) const EVENTS: [&str; 21] = [
@@ -77,67 +73,35 @@ pub(crate) fn is_asked(asked: &str, name: &str) -> bool {
 }
 
 /// Something that happened to an object.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Happening {
+#[derive(Debug)]
+struct Happening<'a> {
     /// One of [`EVENTS`].
-    pub(crate) name: &'static str,
-    pub(crate) key: String,
+    name: &'static str,
+    key: &'a str,
     /// Bytes; of what was made.
-    pub(crate) size: Option<u64>,
-    pub(crate) etag: Option<String>,
+    size: Option<u64>,
+    etag: Option<&'a str>,
     /// If the bucket keeps versions.
-    pub(crate) version: Option<String>,
+    version: Option<&'a str>,
 }
 
 /// Who made it happen.
 #[derive(Debug, Clone)]
 pub(crate) struct By {
-    pub(crate) principal: String,
-    pub(crate) address: String,
+    principal: String,
+    address: String,
     /// The request's id; empty if there was none.
-    pub(crate) request: String,
+    request: String,
 }
 
-impl By {
-    /// S3 itself, by a bucket's rules.
-    pub(crate) fn lifecycle() -> Self {
-        let name = || "s3.amazonaws.com".to_owned();
-        Self { principal: name(), address: name(), request: String::new() }
-    }
-}
-
-/// What a destination is to be told.
-#[derive(Debug)]
-pub(crate) struct Notice {
-    /// The destination.
-    pub(crate) arn: String,
-    /// JSON.
-    pub(crate) body: String,
-}
-
-/// The bus.
-#[derive(Clone)]
+/// What events are made with.
+#[derive(Clone, Default)]
 pub(crate) struct Events {
-    sender: broadcast::Sender<Arc<Notice>>,
     /// The last sequencer given out.
     last: Arc<AtomicU64>,
 }
 
 impl Events {
-    pub(crate) fn new() -> Self {
-        Self { sender: broadcast::Sender::new(BUS_EVENTS), last: Arc::default() }
-    }
-
-    /// Hears everything from now on.
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Notice>> {
-        self.sender.subscribe()
-    }
-
-    fn send(&self, arn: String, body: String) {
-        // Without a listener nobody hears: that is no fault.
-        _ = self.sender.send(Arc::new(Notice { arn, body }));
-    }
-
     /// Greater than any before, over restarts too unless the clock goes back.
     fn sequencer(&self, now: Timestamp) -> u64 {
         let micros = now.0.max(0).unsigned_abs().saturating_mul(1000);
@@ -148,27 +112,16 @@ impl Events {
 }
 
 impl S3 {
-    /// Whether anybody may want to know what happens in a bucket.
-    pub(crate) fn is_watched(bucket: &Bucket) -> bool {
-        bucket.documents.contains_key(crate::configuration::NOTIFICATION)
-    }
-
-    /// Tells those who want to know. What can't be told is logged: what happened has happened.
-    pub(crate) fn tell(&self, bucket: &Bucket, by: &By, happenings: &[Happening]) {
-        // Why the rules can't be read is in the log.
-        let Ok(Some(rules)) = notification_rules(bucket) else { return };
-        let now = self.now();
-        for happening in happenings {
-            let sequencer = self.events.sequencer(now);
-            for rule in rules.iter().filter(|rule| rule.wants(happening.name, &happening.key)) {
-                self.events.send(rule.arn.clone(), record::event(bucket, rule, by, happening, sequencer, now));
-            }
-        }
-    }
-
-    /// What S3 sends to a destination when a configuration names it.
-    pub(crate) fn tell_test(&self, bucket: &Bucket, arn: &str, request: &str) {
-        self.events.send(arn.to_owned(), record::test(bucket, request, self.now()));
+    /// Tells destinations that a configuration names them.
+    ///
+    /// # Errors
+    /// Those of a write.
+    pub(crate) async fn tell_test(&self, bucket: &Bucket, rules: &[Rule], request: &str) -> Result<()> {
+        let body = record::test(bucket, request, self.now());
+        // Nobody delivers to others.
+        let known = rules.iter().filter(|rule| self.settings.webhooks.contains_key(&rule.arn));
+        let events = known.map(|rule| Event { destination: rule.arn.clone(), body: body.clone() }).collect();
+        self.objects.events_put(&bucket.name, events).await.map_err(error::engine)
     }
 }
 
@@ -201,7 +154,7 @@ mod tests {
 
     #[test]
     fn sequencers_only_grow() {
-        let events = Events::new();
+        let events = Events::default();
         let all: Vec<u64> = [5, 5, 3, 9].into_iter().map(|ms| events.sequencer(Timestamp(ms))).collect();
         assert_eq!(all, [5000, 5001, 5002, 9000]);
     }

@@ -6,17 +6,17 @@ use objects::Bucket;
 use serde_json::{Map, Value, json};
 
 /// An event.
-pub(super) fn event(bucket: &Bucket, rule: &Rule, by: &By, happening: &Happening, sequencer: u64, now: Timestamp) -> String {
+pub(super) fn event(bucket: &Bucket, rule: &Rule, by: &By, happening: &Happening<'_>, sequencer: u64, now: Timestamp) -> String {
     let mut object = Map::new();
-    object.insert("key".into(), encoded(&happening.key).into());
+    object.insert("key".into(), encoded(happening.key).into());
     if let Some(size) = happening.size {
         object.insert("size".into(), size.into());
     }
-    if let Some(etag) = &happening.etag {
-        object.insert("eTag".into(), etag.clone().into());
+    if let Some(etag) = happening.etag {
+        object.insert("eTag".into(), etag.into());
     }
-    if let Some(version) = &happening.version {
-        object.insert("versionId".into(), version.clone().into());
+    if let Some(version) = happening.version {
+        object.insert("versionId".into(), version.into());
     }
     object.insert("sequencer".into(), format!("{sequencer:018X}").into());
     let record = json!({

@@ -1,24 +1,20 @@
-//! Delivers notices to the addresses that the operator gave to destinations: a POST of the JSON, tried again for a while.
+//! Delivers events to the addresses that the operator gave to destinations: a POST of the JSON, tried again for a while.
 
-use super::Notice;
 use crate::service::S3;
+use crate::upkeep::rest;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use objects::Waiting;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Notices that wait for one destination; what comes then is dropped.
-const QUEUE_NOTICES: usize = 10_000;
+/// Events of a bucket that are read together, and told twice at most after a crash.
+const PAGE_EVENTS: u32 = 32;
 /// How often a notice is tried.
 const ATTEMPTS: u32 = 5;
 /// How long the first try waits for the second; each next one waits twice as long.
@@ -49,54 +45,79 @@ pub fn webhook_check(arn: &str, address: &str) -> Result<(), BadWebhook> {
     uri.map(drop).ok_or_else(|| BadWebhook::Address(address.to_owned()))
 }
 
-/// Hears the bus and hands each notice to its destination's own task, so that a slow one holds up nobody else.
-pub(crate) async fn deliver(s3: S3, mut notices: Receiver<Arc<Notice>>, mut stopping: watch::Receiver<bool>) {
+/// Delivers what waits, each destination's by a task of its own, so that a slow one holds up nobody else.
+pub(crate) async fn deliver(s3: S3, stopping: watch::Receiver<bool>) {
+    let named = s3.settings.webhooks.keys().cloned().collect();
+    match s3.objects.events_keep(named).await {
+        Ok(0) => {}
+        Ok(lost) => tracing::warn!(lost, "notifications for destinations that have no address any more are given up"),
+        Err(error) => failed(&error),
+    }
     let mut tasks = JoinSet::new();
-    let mut queues: BTreeMap<String, mpsc::Sender<Arc<Notice>>> = BTreeMap::new();
     for (arn, address) in &s3.settings.webhooks {
         let Ok(address) = address.parse::<Uri>() else { continue };
-        let (sender, queue) = mpsc::channel(QUEUE_NOTICES);
-        queues.insert(arn.clone(), sender);
-        tasks.spawn(destination(address, queue));
+        tasks.spawn(destination(s3.clone(), arn.clone(), address, stopping.clone()));
     }
-    loop {
-        let heard = tokio::select! {
-            heard = notices.recv() => heard,
-            _ = stopping.wait_for(|stop| *stop) => break,
-        };
-        match heard {
-            Ok(notice) => {
-                // Without an address, only the bus is told.
-                let Some(queue) = queues.get(&notice.arn) else { continue };
-                if let Err(TrySendError::Full(notice)) = queue.try_send(notice) {
-                    tracing::error!(destination = notice.arn, "too many notifications wait for their destination: one is lost");
-                }
-            }
-            Err(RecvError::Lagged(lost)) => tracing::error!(lost, "notifications came faster than they were handed on"),
-            Err(RecvError::Closed) => break,
-        }
-    }
-    let waiting: usize = queues.values().map(|queue| QUEUE_NOTICES - queue.capacity()).sum();
-    if waiting > 0 {
-        tracing::warn!(waiting, "notifications are not delivered any more");
-    }
-    tasks.shutdown().await;
+    while tasks.join_next().await.is_some() {}
 }
 
-/// Delivers what is for one destination, in its order.
-async fn destination(address: Uri, mut queue: mpsc::Receiver<Arc<Notice>>) {
-    while let Some(notice) = queue.recv().await {
-        if let Err(error) = persist(&address, &notice).await {
-            tracing::error!(destination = notice.arn, error = format!("{error:#}"), "a notification was given up");
+/// Delivers what is for one destination: of each bucket in its order, some of one and then of the next. What it was told is forgotten
+/// only then, so that a crash tells it again.
+async fn destination(s3: S3, arn: String, address: Uri, mut stopping: watch::Receiver<bool>) {
+    let mut news = s3.objects.events_news();
+    let mut after = 0;
+    while !*stopping.borrow() {
+        let page = match s3.objects.events(&arn, after, PAGE_EVENTS).await {
+            Ok(page) => page,
+            Err(error) => {
+                failed(&error);
+                rest(PAUSE, &mut stopping).await;
+                continue;
+            }
+        };
+        let Some(Waiting { bucket, events }) = page else {
+            if after > 0 {
+                after = 0;
+                continue;
+            }
+            tokio::select! {
+                // The engine outlives its clones.
+                _ = news.changed() => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+            continue;
+        };
+        after = bucket;
+        let mut told = None;
+        for (number, body) in events {
+            tokio::select! {
+                done = persist(&address, &arn, &body) => {
+                    if let Err(error) = done {
+                        tracing::error!(destination = arn, error = format!("{error:#}"), "a notification was given up");
+                    }
+                    told = Some(number);
+                }
+                _ = stopping.wait_for(|stop| *stop) => break,
+            }
+        }
+        if let Some(told) = told
+            && let Err(error) = s3.objects.events_done(&arn, bucket, told).await
+        {
+            failed(&error);
+            rest(PAUSE, &mut stopping).await;
         }
     }
+}
+
+fn failed(error: &objects::Error) {
+    tracing::error!(error = error as &dyn std::error::Error, "waiting notifications can't be read or forgotten");
 }
 
 /// Tries until it is taken, refused for good, or tried often enough.
-async fn persist(address: &Uri, notice: &Notice) -> anyhow::Result<()> {
+async fn persist(address: &Uri, arn: &str, body: &str) -> anyhow::Result<()> {
     let mut pause = PAUSE;
     for attempt in 1.. {
-        let tried = tokio::time::timeout(PATIENCE, post(address, notice)).await.map_err(anyhow::Error::new).and_then(|done| done);
+        let tried = tokio::time::timeout(PATIENCE, post(address, arn, body)).await.map_err(anyhow::Error::new).and_then(|done| done);
         let error = match tried {
             Ok(status) if status.is_success() => return Ok(()),
             Ok(status) => {
@@ -118,7 +139,7 @@ async fn persist(address: &Uri, notice: &Notice) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn post(address: &Uri, notice: &Notice) -> anyhow::Result<StatusCode> {
+async fn post(address: &Uri, arn: &str, body: &str) -> anyhow::Result<StatusCode> {
     let host = address.host().context("no host")?;
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), address.port_u16().unwrap_or(80))).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -130,8 +151,8 @@ async fn post(address: &Uri, notice: &Notice) -> anyhow::Result<StatusCode> {
         .header(header::HOST, authority.as_str())
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .header(header::USER_AGENT, HeaderValue::from_static("Amazon Simple Storage Service via Pileus"))
-        .header("x-pileus-destination", &notice.arn)
-        .body(Full::new(Bytes::from(notice.body.clone())))?;
+        .header("x-pileus-destination", arn)
+        .body(Full::new(Bytes::from(body.to_owned())))?;
     Ok(sender.send_request(request).await?.status())
 }
 

@@ -3,7 +3,6 @@
 use super::rest;
 use super::sweep::{Doomed, Sweep};
 use crate::configuration::lifecycle_rules;
-use crate::notification::{By, Happening};
 use crate::service::S3;
 use model::lifecycle::{Action, Days, Facts, Rule, State, due};
 use model::tag::Tags;
@@ -31,12 +30,13 @@ pub(super) async fn follow(s3: S3, mut stopping: watch::Receiver<bool>) {
             (Days::Short(seconds.saturating_mul(1000)), (day / LOOKS_PER_SHORT_DAY).max(PAUSE_MIN))
         }
     };
+    let watching = s3.watching_rules();
     loop {
-        for bucket in s3.objects.buckets_all() {
+        for bucket in watching.objects.buckets_all() {
             if *stopping.borrow() {
                 return;
             }
-            let done = look(&s3, &bucket, days, &stopping).await;
+            let done = look(&watching, &bucket, days, &stopping).await;
             match done {
                 // Deleted since.
                 Ok(()) | Err(Error::NoSuchBucket) => {}
@@ -107,24 +107,20 @@ async fn delete(s3: &S3, bucket: &Arc<Bucket>, doomed: Vec<Doomed>) -> objects::
         return Ok(());
     }
     let deletes = doomed.iter().map(|d| (d.delete.clone(), d.written)).collect();
-    let mut done = Vec::new();
     for (result, doomed) in s3.objects.delete_unchanged(&bucket.name, deletes).await?.into_iter().zip(doomed) {
         match result {
             Ok(deleted) => {
                 tracing::debug!(bucket = bucket.name, key = doomed.delete.key, action = ?doomed.action, "a lifecycle rule was followed");
                 let marker = doomed.action == Action::Expire && deleted.marker;
-                let name = if marker { "LifecycleExpiration:DeleteMarkerCreated" } else { "LifecycleExpiration:Delete" };
                 let version = deleted.version.map(|id| id.as_str().to_owned());
                 let (operation, size) = if marker { ("S3.CREATE.DELETEMARKER", None) } else { ("S3.EXPIRE.OBJECT", Some(doomed.size)) };
                 s3.log.add_own(bucket, s3.now(), operation, &doomed.delete.key, size, version.as_deref());
-                done.push(Happening { name, key: doomed.delete.key, version, ..Happening::default() });
             }
             // It is another one by now, or locked: then it waits.
             Err(Error::PreconditionFailed | Error::Locked) => {}
             Err(error) => return Err(error),
         }
     }
-    s3.tell(bucket, &By::lifecycle(), &done);
     Ok(())
 }
 

@@ -11,12 +11,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 impl Front {
-    /// What S3 does by itself: it follows the buckets' lifecycle rules and delivers notifications and access logs. Ends when `stopping` says so; whatever was left undone is found
-    /// again at the next start.
+    /// What S3 does by itself: it follows the buckets' lifecycle rules and delivers notifications and access logs. Ends when `stopping`
+    /// says so; whatever was left undone is found again at the next start.
     pub fn upkeep(&self, stopping: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-        let notices = self.s3.events.listen();
         let rules = lifecycle::follow(self.s3.clone(), stopping.clone());
-        let told = webhook::deliver(self.s3.clone(), notices, stopping.clone());
+        let told = webhook::deliver(self.s3.clone(), stopping.clone());
         let logs = access_log::deliver(self.s3.clone(), stopping);
         async {
             tokio::join!(rules, told, logs);
@@ -25,7 +24,7 @@ impl Front {
 }
 
 /// Waits; false if it is time to stop.
-async fn rest(time: Duration, stopping: &mut watch::Receiver<bool>) -> bool {
+pub(crate) async fn rest(time: Duration, stopping: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = tokio::time::sleep(time) => true,
         _ = stopping.wait_for(|stop| *stop) => false,

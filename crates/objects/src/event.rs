@@ -1,0 +1,140 @@
+//! Events: what is to be told of changes. They are written in the transaction of the change and wait until somebody has told them.
+
+use crate::error::Result;
+use crate::noun::{Bucket, Version};
+use crate::objects::Objects;
+use crate::request::{Delete, Deleted};
+use crate::tx::Tx;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Events of a bucket that wait for one destination; what comes then is lost.
+pub const EVENTS_MAX: i64 = 10_000;
+
+/// What a write does.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// A new version, or another record of one.
+    Written(&'a Version),
+    /// A deletion that was asked for, and what it did.
+    Deleted(&'a Delete, &'a Deleted),
+}
+
+/// What a destination is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Whom.
+    pub destination: String,
+    /// What.
+    pub body: String,
+}
+
+/// Events of one bucket that wait for a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The bucket, which may be gone.
+    pub bucket: i64,
+    /// Their numbers and bodies, oldest first.
+    pub events: Vec<(i64, String)>,
+}
+
+/// Makes events of changes, inside the writer's transaction.
+pub trait Witness: Send + Sync {
+    /// What is to be told of a change of a bucket.
+    fn tell(&self, bucket: &Bucket, change: Change<'_>) -> Vec<Event>;
+}
+
+impl Objects {
+    /// The same engine; writes through it are shown to a witness.
+    #[must_use]
+    pub fn witnessed(&self, witness: Arc<dyn Witness>) -> Self {
+        Self { engine: self.engine.clone(), witness: Some(witness) }
+    }
+
+    /// Changes when there are new events.
+    #[must_use]
+    pub fn events_news(&self) -> watch::Receiver<()> {
+        self.engine.core.events.subscribe()
+    }
+
+    /// Writes events of a bucket that no change made.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSuchBucket`], [`crate::Error::Full`], [`crate::Error::Io`].
+    pub async fn events_put(&self, bucket: &str, events: Vec<Event>) -> Result<()> {
+        let bucket = bucket.to_owned();
+        self.queue()?.write(move |tx| tx.events_put(tx.bucket(&bucket)?.number, &events)).await
+    }
+
+    /// The oldest events, at most `max`, for a destination of the first bucket after this number that has any.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub async fn events(&self, destination: &str, after: i64, max: u32) -> Result<Option<Waiting>> {
+        let destination = destination.to_owned();
+        self.look_at_all(move |connection| waiting(connection, &destination, after, max)).await
+    }
+
+    /// Forgets events of a bucket for a destination, up to this number.
+    ///
+    /// # Errors
+    /// [`crate::Error::Full`], [`crate::Error::Io`].
+    pub async fn events_done(&self, destination: &str, bucket: i64, number: i64) -> Result<()> {
+        let destination = destination.to_owned();
+        let done = self.queue()?.write(move |tx| {
+            let sql = "DELETE FROM event WHERE destination = ?1 AND bucket = ?2 AND number <= ?3";
+            tx.connection.prepare_cached(sql)?.execute(params![destination, bucket, number])?;
+            Ok(())
+        });
+        done.await
+    }
+
+    /// Forgets events for other destinations than these. How many.
+    ///
+    /// # Errors
+    /// [`crate::Error::Full`], [`crate::Error::Io`].
+    pub async fn events_keep(&self, destinations: Vec<String>) -> Result<usize> {
+        let kept = serde_json::to_string(&destinations)?;
+        let sql = "DELETE FROM event WHERE destination NOT IN (SELECT value FROM json_each(?1))";
+        self.queue()?.write(move |tx| Ok(tx.connection.execute(sql, [kept])?)).await
+    }
+}
+
+impl Tx<'_> {
+    /// Shows a change to whoever watches.
+    pub(crate) fn show(&mut self, witness: Option<&Arc<dyn Witness>>, bucket: &str, change: Change<'_>) -> Result<()> {
+        let Some(witness) = witness else { return Ok(()) };
+        let entry = self.bucket(bucket)?;
+        self.events_put(entry.number, &witness.tell(&entry.bucket, change))
+    }
+
+    fn events_put(&mut self, bucket: i64, events: &[Event]) -> Result<()> {
+        for Event { destination, body } in events {
+            // They are told in their order: what waits is without holes.
+            let mut ends = self.connection.prepare_cached(
+                "SELECT coalesce((SELECT number FROM event WHERE destination = ?1 AND bucket = ?2 ORDER BY number LIMIT 1), 1),
+                        coalesce((SELECT number FROM event WHERE destination = ?1 AND bucket = ?2 ORDER BY number DESC LIMIT 1), 0)",
+            )?;
+            let (first, last): (i64, i64) = ends.query_row(params![destination, bucket], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            if last - first + 1 >= EVENTS_MAX {
+                tracing::error!(destination, "too many events of a bucket wait for their destination: one is lost");
+                continue;
+            }
+            let mut insert =
+                self.connection.prepare_cached("INSERT INTO event (destination, bucket, number, body) VALUES (?1, ?2, ?3, ?4)")?;
+            insert.execute(params![destination, bucket, last + 1, body])?;
+            self.effects.events = true;
+        }
+        Ok(())
+    }
+}
+
+fn waiting(connection: &Connection, destination: &str, after: i64, max: u32) -> Result<Option<Waiting>> {
+    let mut next = connection.prepare_cached("SELECT bucket FROM event WHERE destination = ?1 AND bucket > ?2 ORDER BY bucket LIMIT 1")?;
+    let Some(bucket) = next.query_row(params![destination, after], |r| r.get(0)).optional()? else { return Ok(None) };
+    let mut select =
+        connection.prepare_cached("SELECT number, body FROM event WHERE destination = ?1 AND bucket = ?2 ORDER BY number LIMIT ?3")?;
+    let events = select.query_map(params![destination, bucket, max], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
+    Ok(Some(Waiting { bucket, events }))
+}
