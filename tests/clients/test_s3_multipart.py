@@ -87,7 +87,10 @@ def test_what_completes_no_upload(s3, bucket):
     assert code(dict(one, PartNumber=9)) == ("InvalidPart", 400)
     assert code(dict(one, ChecksumCRC32="AAAAAA==")) == ("InvalidPart", 400)
     assert code(one, MpuObjectSize=4) == ("InvalidRequest", 400)
-    assert code(one, ChecksumCRC32="AAAAAA==") == ("BadDigest", 400)
+    # Without an algorithm of its own an object gets CRC64NVME.
+    assert code(one, ChecksumCRC32="AAAAAA==") == ("InvalidRequest", 400)
+    assert code(one, ChecksumCRC64NVME="AAAAAAAAAAA=") == ("BadDigest", 400)
+    assert code(one, ChecksumType="FULL_OBJECT") == ("InvalidRequest", 400)
     assert code(one, IfMatch='"00"') == ("NoSuchKey", 404)
     # After all of that it is as it was.
     s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [one]}, MpuObjectSize=5, IfNoneMatch="*")
@@ -159,6 +162,19 @@ def test_checksums_of_the_whole_object(s3, bucket):
         assert refused(s3.create_multipart_upload, Bucket=bucket, Key="k", ChecksumAlgorithm=algorithm, ChecksumType=kind) == (
             "InvalidRequest", 400)
     assert refused(s3.create_multipart_upload, Bucket=bucket, Key="k", ChecksumType="FULL_OBJECT") == ("InvalidRequest", 400)
+
+
+def test_an_upload_without_an_algorithm_gets_s3s_own(s3, bucket):
+    upload = begin(s3, bucket)
+    # boto3 sends CRC32, which is compared and forgotten.
+    parts = fill(s3, upload, {1: b"a" * SMALLEST, 2: b"end"})["Parts"]
+    listed = s3.list_parts(**upload)
+    assert not [name for part in listed["Parts"] for name in part if name.startswith("Checksum")]
+    made = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    assert made["ChecksumType"] == "FULL_OBJECT"
+    # A copy's is computed of all bytes at once.
+    copied = s3.copy_object(Bucket=bucket, Key="copy", CopySource=dict(Bucket=bucket, Key="k"), ChecksumAlgorithm="CRC64NVME")
+    assert copied["CopyObjectResult"]["ChecksumCRC64NVME"] == made["ChecksumCRC64NVME"]
 
 
 def test_customers_keys(s3, bucket):

@@ -193,26 +193,32 @@ pub(crate) fn combine(algorithm: Algorithm, pieces: &[(Vec<u8>, u64)]) -> Option
     Some(sum.to_be_bytes()[8 - algorithm.length()..].to_vec())
 }
 
-/// The MD5 that an ETag is made of, and one checksum.
+/// The MD5 that an ETag is made of, one checksum, and another if both the client and the object have one.
 pub(crate) struct Pair {
     md5: Hasher,
     algorithm: Algorithm,
     other: Hasher,
+    beside: Option<(Algorithm, Hasher)>,
 }
 
 impl Pair {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
-        Self { md5: Hasher::new(Algorithm::Md5), algorithm, other: Hasher::new(algorithm) }
+    pub(crate) fn new(algorithm: Algorithm, beside: Option<Algorithm>) -> Self {
+        let beside = beside.filter(|beside| *beside != algorithm).map(|beside| (beside, Hasher::new(beside)));
+        Self { md5: Hasher::new(Algorithm::Md5), algorithm, other: Hasher::new(algorithm), beside }
     }
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.other.update(bytes);
+        if let Some((_, hasher)) = &mut self.beside {
+            hasher.update(bytes);
+        }
     }
 
     pub(crate) fn finish(self) -> Computed {
         let md5 = self.md5.finish().try_into().unwrap_or_default();
-        Computed { md5, algorithm: self.algorithm, value: BASE64.encode(self.other.finish()) }
+        let beside = self.beside.map(|(algorithm, hasher)| (algorithm, BASE64.encode(hasher.finish())));
+        Computed { md5, algorithm: self.algorithm, value: BASE64.encode(self.other.finish()), beside }
     }
 }
 
@@ -237,6 +243,7 @@ pub(crate) struct Computed {
     pub(crate) algorithm: Algorithm,
     /// Base64.
     pub(crate) value: String,
+    beside: Option<(Algorithm, String)>,
 }
 
 impl Computed {
@@ -250,6 +257,15 @@ impl Computed {
         BTreeMap::from([(self.algorithm.name().to_owned(), self.value.clone())])
     }
 
+    /// That of one algorithm, for a record.
+    pub(crate) fn values_of(&self, algorithm: Algorithm) -> BTreeMap<String, String> {
+        match &self.beside {
+            Some((beside, value)) if *beside == algorithm => BTreeMap::from([(algorithm.name().to_owned(), value.clone())]),
+            _ if self.algorithm == algorithm => self.values(),
+            _ => BTreeMap::new(),
+        }
+    }
+
     /// For an object that came in one piece.
     pub(crate) fn checksums(&self) -> Checksums {
         Checksums { kind: ChecksumKind::FullObject, values: self.values() }
@@ -257,8 +273,9 @@ impl Computed {
 }
 
 impl Sums {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
-        Self { state: State::Idle(Box::new(Pair::new(algorithm))), gathered: Vec::new(), bytes: 0 }
+    pub(crate) fn new(expected: &Expected) -> Self {
+        let pair = Pair::new(expected.algorithm(), expected.beside);
+        Self { state: State::Idle(Box::new(pair)), gathered: Vec::new(), bytes: 0 }
     }
 
     /// Takes the next bytes.
@@ -302,6 +319,8 @@ pub(crate) struct Expected {
     algorithm: Option<Algorithm>,
     /// The one to compute if the client has none.
     otherwise: Algorithm,
+    /// The one to compute whatever the client has.
+    beside: Option<Algorithm>,
     /// Of a header; else it comes behind the body, or there is none.
     value: Option<String>,
     trailer: Option<TrailingHeaders>,
@@ -339,12 +358,12 @@ impl Expected {
             _ => {}
         }
         let trailer = if header.is_none() && behind.is_some() { trailing } else { None };
-        Ok(Self { content_md5, algorithm, otherwise: DEFAULT, value: header.map(|(_, value)| value.to_owned()), trailer })
+        Ok(Self { content_md5, algorithm, otherwise: DEFAULT, beside: None, value: header.map(|(_, value)| value.to_owned()), trailer })
     }
 
     /// Nothing is said; this is to be computed.
     pub(crate) fn nothing(algorithm: Algorithm) -> Self {
-        Self { content_md5: None, algorithm: None, otherwise: algorithm, value: None, trailer: None }
+        Self { content_md5: None, algorithm: None, otherwise: algorithm, beside: None, value: None, trailer: None }
     }
 
     /// The algorithm to compute: the client's, else the one that S3 takes by itself.
@@ -357,9 +376,9 @@ impl Expected {
         self.algorithm
     }
 
-    /// With another algorithm to compute if the client says nothing.
-    pub(crate) fn by_default(self, algorithm: Option<Algorithm>) -> Self {
-        Self { otherwise: algorithm.unwrap_or(self.otherwise), ..self }
+    /// With an algorithm to compute, whatever the client says.
+    pub(crate) fn with(self, algorithm: Algorithm) -> Self {
+        Self { otherwise: algorithm, beside: Some(algorithm), ..self }
     }
 
     /// Whether there is anything to compare with ("Content-MD5 OR x-amz-checksum- HTTP header is required").
@@ -493,7 +512,7 @@ mod tests {
     #[tokio::test]
     async fn long_bodies_are_summed_as_short_ones() {
         let body: Vec<u8> = (0..BATCH_BYTES * 2 + 77).map(|i| (i % 253) as u8).collect();
-        let mut sums = Sums::new(Algorithm::Crc32);
+        let mut sums = Sums::new(&Expected::nothing(Algorithm::Crc32));
         for piece in body.chunks(100_000) {
             sums.update(Bytes::copy_from_slice(piece)).await.unwrap();
         }
@@ -503,8 +522,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_object_needs_is_computed_beside() {
+        let headers = [("x-amz-checksum-crc32", "y/Q5Jg==")].map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)));
+        let expected = Expected::read(&headers.into_iter().collect(), None).unwrap().with(Algorithm::Crc64Nvme);
+        let mut sums = Sums::new(&expected);
+        sums.update(Bytes::from_static(b"123456789")).await.unwrap();
+        let computed = sums.finish().await.unwrap();
+        assert!(expected.check(&computed).is_ok());
+        let whole = BASE64.encode(digest(Algorithm::Crc64Nvme, b"123456789"));
+        assert_eq!(computed.values_of(Algorithm::Crc64Nvme), BTreeMap::from([("CRC64NVME".to_owned(), whole)]));
+        assert_eq!(computed.values_of(Algorithm::Crc32)["CRC32"], "y/Q5Jg==");
+        assert!(computed.values_of(Algorithm::Sha1).is_empty());
+    }
+
+    #[tokio::test]
     async fn what_the_client_says_is_compared() {
-        let mut sums = Sums::new(Algorithm::Crc32);
+        let mut sums = Sums::new(&Expected::nothing(Algorithm::Crc32));
         sums.update(Bytes::from_static(b"123456789")).await.unwrap();
         let computed = sums.finish().await.unwrap();
         let read = |pairs: &[(&'static str, &'static str)]| {

@@ -44,7 +44,7 @@ pub(crate) fn length(content_length: Option<i64>, headers: &HeaderMap) -> Result
 /// `IncompleteBody`, `RequestTimeout`, `BadDigest` and others for what arrives; the engine's.
 pub(crate) async fn take(s3: &S3, incoming: Incoming) -> Result<(Staged, Computed)> {
     let Incoming { body, length, seal, expected } = incoming;
-    let mut sums = Sums::new(expected.algorithm());
+    let mut sums = Sums::new(&expected);
     let mut staging = s3.objects.stage(seal);
     let mut left = length.unwrap_or(BODY_BYTES_MAX);
     if let Some(mut body) = body {

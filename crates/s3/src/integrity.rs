@@ -85,7 +85,7 @@ impl<B> Compared<B> {
         let expected = Expected::read(&head.headers, None)?;
         let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
         let comparison = length.filter(|_| expected.any()).map(|left| {
-            let pair = Pair::new(expected.algorithm());
+            let pair = Pair::new(expected.algorithm(), None);
             Comparison { expected, pair, left, refusal: refusal.clone() }
         });
         Ok((Self { body, comparison }, refusal))

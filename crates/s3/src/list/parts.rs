@@ -22,6 +22,8 @@ pub(crate) async fn list_parts(s3: &S3, request: S3Request<ListPartsInput>) -> R
     let (parts, more) = s3.objects.parts(&input.bucket, &input.key, &id, after, max).await.map_err(error::engine)?;
     let more = more && max > 0;
     let (algorithm, kind) = upload.checksum.clone().unzip();
+    // An upload that was begun without an algorithm shows none.
+    let with_checksums = algorithm.is_some();
     let class = upload.record.storage_class.clone().unwrap_or_else(|| dto::StorageClass::STANDARD.into());
     let (abort_date, abort_rule_id) = abort_rule(&bucket, &upload)?.unzip();
     let last = parts.last().and_then(|part| i32::try_from(part.number).ok());
@@ -38,15 +40,15 @@ pub(crate) async fn list_parts(s3: &S3, request: S3Request<ListPartsInput>) -> R
         next_part_number_marker: Some(last.unwrap_or_default()),
         owner: Some(s3.owner(&upload.record.owner)),
         part_number_marker: Some(marker),
-        parts: Some(parts.iter().map(show).collect()),
+        parts: Some(parts.iter().map(|part| show(part, with_checksums)).collect()),
         storage_class: Some(dto::StorageClass::from(class)),
         upload_id: Some(input.upload_id),
         request_charged: None,
     }))
 }
 
-fn show(part: &Part) -> dto::Part {
-    let checksum = |algorithm: &str| part.checksums.get(algorithm).cloned();
+fn show(part: &Part, with_checksums: bool) -> dto::Part {
+    let checksum = |algorithm: &str| part.checksums.get(algorithm).filter(|_| with_checksums).cloned();
     dto::Part {
         checksum_crc32: checksum("CRC32"),
         checksum_crc32c: checksum("CRC32C"),

@@ -9,7 +9,7 @@ use s3s::dto::ChecksumType;
 use s3s::{S3Error, s3_error};
 use std::collections::BTreeMap;
 
-/// What an upload is begun with. Without an algorithm the parts may have any.
+/// What an upload is begun with. Without an algorithm the parts may have any, and the object gets S3's own.
 ///
 /// # Errors
 /// `InvalidRequest` for what S3 doesn't know or doesn't combine.
@@ -60,19 +60,13 @@ pub(super) fn mismatch(expected: Option<Algorithm>, actual: Algorithm) -> S3Erro
     s3_error!(InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: {expected}, actual checksum Type: {actual}")
 }
 
-/// The object's checksums. An upload that was begun without an algorithm gets the one that all parts have, if it is of the whole.
+/// The object's checksums. An upload that was begun without an algorithm gets S3's own, of the whole.
 pub(super) fn of_object(upload: Option<(Algorithm, ChecksumKind)>, parts: &[Part]) -> Checksums {
     let value = |algorithm, kind| match kind {
         ChecksumKind::FullObject => whole(algorithm, parts),
         ChecksumKind::Composite => composite(algorithm, parts),
     };
-    let (algorithm, kind) = match upload {
-        Some(upload) => upload,
-        None => match Algorithm::ALL.into_iter().find(|a| parts.iter().all(|part| part.checksums.contains_key(a.name()))) {
-            Some(algorithm) => (algorithm, ChecksumKind::FullObject),
-            None => return Checksums::default(),
-        },
-    };
+    let (algorithm, kind) = upload.unwrap_or((checksum::DEFAULT, ChecksumKind::FullObject));
     match value(algorithm, kind) {
         Some(value) => Checksums { kind, values: BTreeMap::from([(algorithm.name().to_owned(), value)]) },
         None => Checksums::default(),
@@ -137,7 +131,7 @@ mod tests {
             let whole = BASE64.encode(digest(algorithm, b"123456789"));
             let found = of_object(Some((algorithm, ChecksumKind::FullObject)), &parts);
             assert_eq!(found.values.get(algorithm.name()), Some(&whole), "{}", algorithm.name());
-            assert_eq!(of_object(None, &parts), found);
+            assert_eq!(of_object(None, &parts) == found, algorithm == checksum::DEFAULT);
         }
     }
 
@@ -152,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_common_algorithm_there_is_none() {
+    fn without_each_parts_there_is_none() {
         let mixed = [part(Algorithm::Crc32, b"a"), part(Algorithm::Crc64Nvme, b"b")];
         assert_eq!(of_object(None, &mixed), Checksums::default());
         assert_eq!(of_object(None, &[part(Algorithm::Sha256, b"a")]), Checksums::default());

@@ -106,14 +106,10 @@ impl Claims {
             return Err(s3_error!(InvalidRequest, "{text}"));
         }
         let begun = upload.checksum.as_ref().map(|(_, kind)| *kind);
-        if let (Some(begun), Some(said)) = (begun, self.kind)
-            && begun != said
-        {
-            let mode = checksums::kind(begun);
-            let text = format!(
-                "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
-                mode.as_str()
-            );
+        if self.kind.is_some() && begun != self.kind {
+            let mode = begun.map_or("null", checksum::kind_name);
+            let text =
+                format!("The upload was created using the {mode} checksum mode. The complete request must use the same checksum mode.");
             return Err(s3_error!(InvalidRequest, "{text}"));
         }
         let Some((algorithm, said)) = &self.checksum else { return Ok(()) };
@@ -140,23 +136,51 @@ fn knows_key(upload: &Upload, key: Option<sse::CustomerKey>) -> Result<()> {
 /// What the object is: its ETag and record.
 fn finish(upload: &Upload, parts: &[Part], named: &[Named], claims: &Claims) -> Result<(String, Record)> {
     let mut digest = Md5::new();
+    let begun = part::algorithm(upload).zip(upload.checksum.as_ref().map(|(_, kind)| *kind));
     for (part, named) in parts.iter().zip(named) {
-        compare(part, named)?;
+        compare(begun, part, named)?;
         digest.update(unhex(&part.etag));
     }
     let etag = format!("{}-{}", checksum::hex(&digest.finalize()), parts.len());
     let mut record = upload.record.clone();
-    let begun = part::algorithm(upload).zip(upload.checksum.as_ref().map(|(_, kind)| *kind));
-    record.checksums = checksums::of_object(begun, parts);
+    // What a customer's key seals has no checksum that nobody asked for.
+    if begun.is_some() || !matches!(record.encryption, Some(Encryption::Customer { .. })) {
+        record.checksums = checksums::of_object(begun, parts);
+    }
     record.parts = parts.iter().map(|part| PartInfo { number: part.number, size: part.size, checksums: part.checksums.clone() }).collect();
     claims.check(upload, parts.iter().map(|part| part.size).sum(), &record)?;
     Ok((etag, record))
 }
 
-/// Compares the checksums that a request names for a part, which it may leave out.
-fn compare(part: &Part, named: &Named) -> Result<()> {
-    let differs = |(algorithm, value): &(Algorithm, String)| part.checksums.get(algorithm.name()).is_some_and(|known| known != value);
-    if named.checksums.iter().any(differs) { Err(invalid_part()) } else { Ok(()) }
+/// Compares the checksums that a request names for a part, which it may leave out if the object's isn't made of them.
+fn compare(begun: Option<(Algorithm, ChecksumKind)>, part: &Part, named: &Named) -> Result<()> {
+    let number = part.number;
+    for (algorithm, value) in &named.checksums {
+        match (begun, part.checksums.get(algorithm.name())) {
+            (_, Some(known)) if known == value => {}
+            (Some((begun, _)), _) if begun != *algorithm => {
+                let name = algorithm.name().to_lowercase();
+                return Err(s3_error!(BadDigest, "The {name} you specified for part {number} did not match what we received."));
+            }
+            _ => return Err(invalid_part()),
+        }
+    }
+    match begun {
+        Some((algorithm, ChecksumKind::Composite)) if named.checksums.is_empty() && can_be_named(algorithm) => {
+            let name = algorithm.name().to_lowercase();
+            let text = format!(
+                "The upload was created using a {name} checksum. The complete request must include the checksum for each part. It was \
+                 missing for part {number} in the request."
+            );
+            Err(s3_error!(InvalidRequest, "{text}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether s3s reads the algorithm's values in the document of a request: nobody can name the others.
+fn can_be_named(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Crc64Nvme | Algorithm::Sha1 | Algorithm::Sha256)
 }
 
 fn invalid_part() -> S3Error {
@@ -283,7 +307,15 @@ mod tests {
         assert_eq!(code(&begun, &named, Claims { kind: Some(ChecksumKind::Composite), ..NOTHING }), refused("InvalidRequest"));
         let sha = Some((Algorithm::Sha1, String::new()));
         assert_eq!(code(&begun, &named, Claims { checksum: sha, ..NOTHING }), refused("InvalidRequest"));
+        assert_eq!(code(&upload(None), &named, Claims { kind: Some(ChecksumKind::FullObject), ..NOTHING }), refused("InvalidRequest"));
+        let composite = upload(Some(("CRC32", ChecksumKind::Composite)));
+        assert_eq!(code(&composite, &named, NOTHING), refused("InvalidRequest"));
+        named[0].checksums = vec![(Algorithm::Crc32, "AAAAAA==".into())];
+        assert_eq!(code(&composite, &named, NOTHING), Ok(()));
         named[0].checksums = vec![(Algorithm::Crc32, "AAAAAQ==".into())];
         assert_eq!(code(&begun, &named, NOTHING), refused("InvalidPart"));
+        named[0].checksums = vec![(Algorithm::Sha256, "AAAA".into())];
+        assert_eq!(code(&begun, &named, NOTHING), refused("BadDigest"));
+        assert_eq!(code(&upload(None), &named, NOTHING), refused("InvalidPart"));
     }
 }

@@ -1,7 +1,7 @@
 //! UploadPartCopy: a part is made of an object, or of a range of it.
 
 use super::{number, part};
-use crate::checksum::{Algorithm, Computed, DEFAULT, Expected};
+use crate::checksum::{Algorithm, Computed, Expected};
 use crate::condition::Reading;
 use crate::error::{self, Result};
 use crate::intake::{self, BODY_BYTES_MAX, Incoming};
@@ -32,7 +32,7 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: S3Request<UploadPartCopyI
     let range = within(asked, source.version.size)?;
     let length = range.end - range.start;
     let body = Outgoing(s3.objects.read(&source.version, range, source.key));
-    let expected = Expected::nothing(part::algorithm(&upload).unwrap_or(DEFAULT));
+    let expected = Expected::nothing(part::kept(&upload));
     let (staged, computed) =
         intake::take(s3, Incoming { body: Some(StreamingBlob::new(body)), length: Some(length), seal, expected }).await?;
     let made = part::put(s3, &upload, number, staged, &computed).await?;

@@ -1,7 +1,7 @@
 //! UploadPart.
 
 use super::{checksums, number};
-use crate::checksum::{self, Algorithm, Computed, Expected};
+use crate::checksum::{self, Algorithm, Computed, DEFAULT, Expected};
 use crate::error::{self, Result};
 use crate::intake::{self, Incoming};
 use crate::service::S3;
@@ -28,7 +28,7 @@ pub(crate) async fn upload_part(s3: &S3, request: S3Request<UploadPartInput>) ->
         return Err(s3_error!(InvalidRequest, "{text}"));
     }
     let seal = sse::of_part(upload.record.encryption.as_ref(), sse::customer_key(&headers)?)?;
-    let expected = expected.by_default(algorithm);
+    let expected = expected.with(kept(&upload));
     let (staged, computed) = intake::take(s3, Incoming { body: input.body, length: Some(length), seal, expected }).await?;
     let part = put(s3, &upload, number, staged, &computed).await?;
     let mut reply = HeaderMap::with_capacity(8);
@@ -45,6 +45,11 @@ pub(super) fn algorithm(upload: &Upload) -> Option<Algorithm> {
     upload.checksum.as_ref().and_then(|(name, _)| Algorithm::parse(name))
 }
 
+/// The algorithm that the parts of an upload are kept with, whatever their own are.
+pub(super) fn kept(upload: &Upload) -> Algorithm {
+    algorithm(upload).unwrap_or(DEFAULT)
+}
+
 /// Makes a staged body a part.
 pub(super) async fn put(s3: &S3, upload: &Upload, number: u32, staged: Staged, computed: &Computed) -> Result<Part> {
     let put = PartPut {
@@ -54,7 +59,7 @@ pub(super) async fn put(s3: &S3, upload: &Upload, number: u32, staged: Staged, c
         number,
         staged,
         etag: computed.etag(),
-        checksums: computed.values(),
+        checksums: computed.values_of(kept(upload)),
         now: s3.now(),
     };
     s3.objects.part_put(put).await.map_err(error::engine)
