@@ -149,6 +149,20 @@ def test_composite_checksums(s3, bucket, algorithm):
     assert part[name] == parts[1][name]
 
 
+def test_checksums_of_newer_algorithms_are_shown(s3, bucket):
+    value = base64.b64encode(hashlib.sha512(b"x").digest()).decode()
+    upload = begin(s3, bucket, ChecksumAlgorithm="SHA512")
+    parts = fill(s3, upload, {1: b"x"}, ChecksumSHA512=value)
+    assert [part["ChecksumSHA512"] for part in s3.list_parts(**upload)["Parts"]] == [value]
+    whole = base64.b64encode(hashlib.sha512(hashlib.sha512(b"x").digest()).digest()).decode() + "-1"
+    assert s3.complete_multipart_upload(**upload, MultipartUpload=parts)["ChecksumSHA512"] == whole
+    source = dict(Bucket=bucket, Key="k")
+    copied = s3.copy_object(Bucket=bucket, Key="copy", CopySource=source, ChecksumAlgorithm="SHA512")["CopyObjectResult"]
+    assert copied["ChecksumSHA512"] == value
+    upload = begin(s3, bucket, ChecksumAlgorithm="SHA512")
+    assert s3.upload_part_copy(**upload, PartNumber=1, CopySource=source)["CopyPartResult"]["ChecksumSHA512"] == value
+
+
 def test_checksums_of_the_whole_object(s3, bucket):
     upload = begin(s3, bucket, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
     bodies = {1: b"a" * SMALLEST, 2: b"b" * (SMALLEST + 1), 3: b"end"}

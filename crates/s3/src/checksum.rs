@@ -88,6 +88,11 @@ impl Algorithm {
         Self::ALL.into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
     }
 
+    /// Whether s3s reads and writes the algorithm's values in documents.
+    pub(crate) fn in_documents(self) -> bool {
+        matches!(self, Self::Crc32 | Self::Crc32c | Self::Crc64Nvme | Self::Sha1 | Self::Sha256)
+    }
+
     /// Length of a value in bytes.
     pub(crate) fn length(self) -> usize {
         match self {

@@ -311,6 +311,9 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
         answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
         *answer.body_mut() = Body::from(text);
     }
+    if let Some(added) = answer.extensions_mut().remove::<xml::Added>() {
+        added.write(answer);
+    }
     let failed = answer.status().is_client_error() || answer.status().is_server_error();
     if failed && let Some(text) = answer.body().bytes() {
         const END: &[u8] = b"</Error>";

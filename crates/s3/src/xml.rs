@@ -1,8 +1,11 @@
-//! What s3s leaves out of the XML that it writes: some characters' references, and errors' texts.
+//! What s3s leaves out of the XML that it writes: some characters' references, some checksums, and errors' texts.
 
+use crate::checksum::Algorithm;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use s3s::Body;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 /// What the names of S3's documents belong to.
@@ -20,6 +23,50 @@ pub(crate) fn references(answer: &mut Response<Body>) {
         let text = referenced(&text);
         answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
         *answer.body_mut() = Body::from(text);
+    }
+}
+
+/// Elements that s3s doesn't know, for the ends of elements that it writes; an extension of an answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Added {
+    end: &'static str,
+    /// One for each element that ends so, in their order.
+    texts: Vec<String>,
+}
+
+impl Added {
+    /// The checksums that s3s doesn't write; `end` is `</Element>`.
+    pub(crate) fn checksums<'a>(end: &'static str, values: impl IntoIterator<Item = &'a BTreeMap<String, String>>) -> Self {
+        let unknown = |values: &BTreeMap<String, String>| {
+            let mut text = String::new();
+            for (name, value) in values {
+                if Algorithm::parse(name).is_some_and(|algorithm| !algorithm.in_documents()) {
+                    // Writing into a string doesn't fail. Neither has a character that XML would have to escape.
+                    _ = write!(text, "<Checksum{name}>{value}</Checksum{name}>");
+                }
+            }
+            text
+        };
+        Self { end, texts: values.into_iter().map(unknown).collect() }
+    }
+
+    /// Writes them into an answer.
+    pub(crate) fn write(&self, answer: &mut Response<Body>) {
+        if self.texts.iter().all(String::is_empty) {
+            return;
+        }
+        let Some(text) = answer.body().bytes() else { return };
+        let text = String::from_utf8_lossy(&text);
+        let mut pieces = text.split(self.end);
+        let mut written = pieces.next().unwrap_or_default().to_owned();
+        let mut texts = self.texts.iter();
+        for piece in pieces {
+            written.push_str(texts.next().map_or("", String::as_str));
+            written.push_str(self.end);
+            written.push_str(piece);
+        }
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(written.len()));
+        *answer.body_mut() = Body::from(written);
     }
 }
 
@@ -133,6 +180,19 @@ mod tests {
             let text = format!("{front}{rest}");
             assert_eq!(answer(kind, &text), text);
         }
+    }
+
+    #[test]
+    fn checksums_are_added_where_they_belong() {
+        let parts = [("SHA512", "one"), ("CRC32", "known"), ("XXHASH3", "three")];
+        let parts = parts.map(|(name, value)| BTreeMap::from([(name.to_owned(), value.to_owned())]));
+        let mut answer = Response::new(Body::from("<L><Part>1</Part><Part>2</Part><Part>3</Part></L>".to_owned()));
+        Added::checksums("</Part>", &parts).write(&mut answer);
+        let text = answer.body().bytes().unwrap();
+        let wanted =
+            "<L><Part>1<ChecksumSHA512>one</ChecksumSHA512></Part><Part>2</Part><Part>3<ChecksumXXHASH3>three</ChecksumXXHASH3></Part></L>";
+        assert_eq!(text, wanted);
+        assert_eq!(answer.headers()["content-length"], wanted.len().to_string());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::error::{self, Result};
 use crate::multipart::abort_rule;
 use crate::service::S3;
 use crate::time;
+use crate::xml::Added;
 use ::objects::{Part, UploadId};
 use s3s::dto::{self, ListPartsInput, ListPartsOutput};
 use s3s::{S3Request, S3Response, s3_error};
@@ -27,7 +28,8 @@ pub(crate) async fn list_parts(s3: &S3, request: S3Request<ListPartsInput>) -> R
     let class = upload.record.storage_class.clone().unwrap_or_else(|| dto::StorageClass::STANDARD.into());
     let (abort_date, abort_rule_id) = abort_rule(&bucket, &upload)?.unzip();
     let last = parts.last().and_then(|part| i32::try_from(part.number).ok());
-    Ok(S3Response::new(ListPartsOutput {
+    let added = Added::checksums("</Part>", parts.iter().map(|part| &part.checksums));
+    let mut response = S3Response::new(ListPartsOutput {
         abort_date,
         abort_rule_id,
         bucket: Some(input.bucket),
@@ -44,7 +46,10 @@ pub(crate) async fn list_parts(s3: &S3, request: S3Request<ListPartsInput>) -> R
         storage_class: Some(dto::StorageClass::from(class)),
         upload_id: Some(input.upload_id),
         request_charged: None,
-    }))
+    });
+    // None of them is kept of an upload that was begun without an algorithm.
+    response.extensions.insert(added);
+    Ok(response)
 }
 
 fn show(part: &Part, with_checksums: bool) -> dto::Part {

@@ -4,6 +4,7 @@ use super::{PART_BYTES_MIN, PARTS_MAX, checksums, number, part};
 use crate::checksum::{self, Algorithm};
 use crate::error::{self, Result, malformed_xml};
 use crate::service::S3;
+use crate::xml::Added;
 use crate::{condition, record, sse};
 use ::objects::{ChecksumKind, Complete, Encryption, Part, PartInfo, Record, Upload, UploadId, Version};
 use http::{HeaderMap, Uri, header};
@@ -40,7 +41,10 @@ pub(crate) async fn complete(
     record::written_version_id(&version, &mut reply);
     sse::show(version.record.encryption.as_ref(), &mut reply);
     record::expiration(&bucket, &version, &mut reply)?;
-    Ok(S3Response::with_headers(output(input.bucket, input.key, location(&uri, &headers), &version), reply))
+    let added = Added::checksums("</CompleteMultipartUploadResult>", [&version.record.checksums.values]);
+    let mut response = S3Response::with_headers(output(input.bucket, input.key, location(&uri, &headers), &version), reply);
+    response.extensions.insert(added);
+    Ok(response)
 }
 
 /// A part that a request names.
@@ -166,7 +170,8 @@ fn compare(begun: Option<(Algorithm, ChecksumKind)>, part: &Part, named: &Named)
         }
     }
     match begun {
-        Some((algorithm, ChecksumKind::Composite)) if named.checksums.is_empty() && can_be_named(algorithm) => {
+        // Nobody can name what s3s doesn't read.
+        Some((algorithm, ChecksumKind::Composite)) if named.checksums.is_empty() && algorithm.in_documents() => {
             let name = algorithm.name().to_lowercase();
             let text = format!(
                 "The upload was created using a {name} checksum. The complete request must include the checksum for each part. It was \
@@ -176,11 +181,6 @@ fn compare(begun: Option<(Algorithm, ChecksumKind)>, part: &Part, named: &Named)
         }
         _ => Ok(()),
     }
-}
-
-/// Whether s3s reads the algorithm's values in the document of a request: nobody can name the others.
-fn can_be_named(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Crc64Nvme | Algorithm::Sha1 | Algorithm::Sha256)
 }
 
 fn invalid_part() -> S3Error {

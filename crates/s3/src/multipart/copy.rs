@@ -8,6 +8,7 @@ use crate::intake::{self, BODY_BYTES_MAX, Incoming};
 use crate::object::copy::Source;
 use crate::outgoing::Outgoing;
 use crate::service::S3;
+use crate::xml::Added;
 use crate::{sse, time};
 use ::objects::{Part, UploadId};
 use http::HeaderMap;
@@ -40,7 +41,9 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: S3Request<UploadPartCopyI
     source.show(&mut reply);
     sse::show(upload.record.encryption.as_ref(), &mut reply);
     let output = UploadPartCopyOutput { copy_part_result: Some(result(&made, &computed)), ..UploadPartCopyOutput::default() };
-    Ok(S3Response::with_headers(output, reply))
+    let mut response = S3Response::with_headers(output, reply);
+    response.extensions.insert(Added::checksums("</CopyPartResult>", [&computed.values()]));
+    Ok(response)
 }
 
 /// First and last byte of `bytes=first-last`: S3 takes no other form here.
@@ -69,7 +72,7 @@ fn within(asked: Option<(u64, u64)>, size: u64) -> Result<Range<u64>> {
     Ok(range)
 }
 
-/// The document of the reply. It has no place for the checksums that s3s doesn't know.
+/// The document of the reply, without the checksums that s3s doesn't know.
 fn result(part: &Part, computed: &Computed) -> CopyPartResult {
     let value = |algorithm: Algorithm| (computed.algorithm == algorithm).then(|| computed.value.clone());
     CopyPartResult {

@@ -9,6 +9,7 @@ use crate::object::{tags, version_id};
 use crate::outgoing::Outgoing;
 use crate::record::Described;
 use crate::service::S3;
+use crate::xml::Added;
 use crate::{condition, record, sse, time};
 use http::{HeaderMap, HeaderValue};
 use objects::{Bucket, Put, Record, Version, Versioning};
@@ -105,7 +106,9 @@ pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result
     sse::show(stored.version.record.encryption.as_ref(), &mut shown);
     record::expiration(&bucket, &stored.version, &mut shown)?;
     let output = CopyObjectOutput { copy_object_result: Some(result(&stored.version)), ..CopyObjectOutput::default() };
-    Ok(S3Response::with_headers(output, shown))
+    let mut response = S3Response::with_headers(output, shown);
+    response.extensions.insert(Added::checksums("</CopyObjectResult>", [&stored.version.record.checksums.values]));
+    Ok(response)
 }
 
 /// Whether a copy to itself changes anything that S3 lets it.
@@ -148,7 +151,7 @@ fn algorithm(headers: &HeaderMap, from: &Record) -> Result<Algorithm> {
     Ok(from.checksums.values.keys().find_map(|name| Algorithm::parse(name)).unwrap_or(checksum::DEFAULT))
 }
 
-/// The document of the reply. It has no place for the checksums that s3s doesn't know.
+/// The document of the reply, without the checksums that s3s doesn't know.
 fn result(version: &Version) -> CopyObjectResult {
     let checksums = &version.record.checksums;
     let value = |algorithm: Algorithm| checksums.values.get(algorithm.name()).cloned();
