@@ -87,8 +87,7 @@ def test_what_completes_no_upload(s3, bucket):
     assert code(dict(one, PartNumber=9)) == ("InvalidPart", 400)
     assert code(dict(one, ChecksumCRC32="AAAAAA==")) == ("InvalidPart", 400)
     assert code(one, MpuObjectSize=4) == ("InvalidRequest", 400)
-    # Without an algorithm of its own an object gets CRC64NVME.
-    assert code(one, ChecksumCRC32="AAAAAA==") == ("InvalidRequest", 400)
+    # Without an algorithm of its own an object gets CRC64NVME, and any other is passed over.
     assert code(one, ChecksumCRC64NVME="AAAAAAAAAAA=") == ("BadDigest", 400)
     assert code(one, ChecksumType="FULL_OBJECT") == ("InvalidRequest", 400)
     assert code(one, IfMatch='"00"') == ("NoSuchKey", 404)
