@@ -12,6 +12,9 @@ use rusqlite::params;
 impl Tx<'_> {
     pub(crate) fn put(&mut self, put: Put) -> Result<Version> {
         let entry = self.bucket(&put.bucket)?;
+        if entry.bucket.created != put.bucket_created {
+            return Err(Error::NoSuchBucket);
+        }
         let newest = self.newest(entry.number, &put.key)?;
         judge(&put.condition, newest.as_ref())?;
         let mut version = Self::draft(&entry, put.key, put.now, put.record);

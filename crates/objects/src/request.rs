@@ -41,6 +41,8 @@ pub struct Condition {
 pub struct Put {
     /// The bucket's name.
     pub bucket: String,
+    /// When the bucket was created that the put was allowed for: one of the same name that came after it may be another account's.
+    pub bucket_created: Timestamp,
     /// The object's key.
     pub key: String,
     /// Its body.

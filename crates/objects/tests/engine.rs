@@ -54,7 +54,9 @@ async fn stage(engine: &Objects, body: &[u8], seal: Seal) -> objects::Result<Sta
 async fn put(engine: &Objects, key: &str, body: &[u8], seal: Seal, condition: Condition) -> objects::Result<Stored> {
     let staged = stage(engine, body, seal).await?;
     let (key, record) = (key.into(), Record::new(owner()));
-    engine.put(Put { bucket: "b".into(), key, staged, etag: "e".into(), record, condition, now: Timestamp(5) }).await
+    engine
+        .put(Put { bucket: "b".into(), bucket_created: Timestamp(1), key, staged, etag: "e".into(), record, condition, now: Timestamp(5) })
+        .await
 }
 
 async fn read(engine: &Objects, version: &Version, range: std::ops::Range<u64>, key: Option<[u8; 32]>) -> objects::Result<Vec<u8>> {
@@ -190,6 +192,20 @@ async fn the_kernel_can_send_what_is_large_and_not_sealed() {
         let read: Vec<_> = engine.read(&version, 0..version.size, None).map(Result::unwrap).collect().await;
         assert!(read.iter().all(|piece| objects::origin(piece).is_none()), "who looks at {key} has it in memory");
     }
+}
+
+#[tokio::test]
+async fn a_put_for_a_bucket_that_was_made_anew_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let staged = stage(&engine, b"late", Seal::None).await.unwrap();
+    let bucket = Bucket { created: Timestamp(2), ..Bucket::clone(&engine.bucket("b").unwrap()) };
+    engine.bucket_delete("b").await.unwrap();
+    engine.bucket_create(bucket).await.unwrap();
+    let (key, record, condition) = ("k".into(), Record::new(owner()), Condition::default());
+    let put = Put { bucket: "b".into(), bucket_created: Timestamp(1), key, staged, etag: "e".into(), record, condition, now: Timestamp(5) };
+    assert!(matches!(engine.put(put).await, Err(Error::NoSuchBucket)));
+    assert!(matches!(engine.get("b", "k", None).await, Err(Error::NoSuchKey)));
 }
 
 #[tokio::test]

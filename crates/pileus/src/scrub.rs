@@ -85,7 +85,10 @@ mod tests {
         staging.write(vec![7u8; 100_000].into()).await.unwrap();
         let staged = staging.finish().await.unwrap();
         let (bucket, key, record) = ("b".into(), "k".into(), Record::new(owner));
-        objects.put(Put { bucket, key, staged, etag: "e".into(), record, condition: Condition::default(), now }).await.unwrap();
+        objects
+            .put(Put { bucket, bucket_created: now, key, staged, etag: "e".into(), record, condition: Condition::default(), now })
+            .await
+            .unwrap();
 
         let (config, report) = (S3 { scrub_mib_per_second: 1000, ..S3::default() }, Report::default());
         round(&objects, &config, &Noon, &report).await;

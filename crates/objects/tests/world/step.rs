@@ -223,9 +223,13 @@ async fn put(w: &mut World, mut after: Model) {
     (version.customer, version.lock) = (record.encryption.is_some(), record.lock);
     let wanted = after.put(&bucket, &key, version, &condition);
     let now = Timestamp(w.model.now);
+    let created = |w: &World, bucket: &str| w.engine().bucket(bucket).map_or(Timestamp(0), |bucket| bucket.created);
     let got = match w.stage(&body, seal).await {
         Ok(_) if w.chance(5) => return unchanged(w).await,
-        Ok(staged) => refused(w.engine().put(Put { bucket, key, staged, etag, record, condition, now }).await).map(|_| ()),
+        Ok(staged) => {
+            refused(w.engine().put(Put { bucket_created: created(w, &bucket), bucket, key, staged, etag, record, condition, now }).await)
+                .map(|_| ())
+        }
         Err(error) => Err(kind(&error)),
     };
     w.settle(wanted, got, after).await;

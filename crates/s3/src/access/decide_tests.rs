@@ -90,7 +90,8 @@ impl World {
         let staged = self.s3.objects.stage(Seal::None).finish().await.unwrap();
         let record = Record { acl, tags: BTreeMap::from([("team".into(), "blue".into())]), ..Record::new(account(owner)) };
         let (bucket, key, etag) = ("bucket".to_owned(), key.to_owned(), "0".to_owned());
-        let put = Put { bucket, key, staged, etag, record, condition: Condition::default(), now: Timestamp(0) };
+        let put =
+            Put { bucket, bucket_created: Timestamp(0), key, staged, etag, record, condition: Condition::default(), now: Timestamp(0) };
         self.s3.objects.put(put).await.unwrap();
     }
 

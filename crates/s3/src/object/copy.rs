@@ -98,7 +98,16 @@ pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result
     let incoming = Incoming { body: Some(StreamingBlob::new(body)), length: Some(size), seal: sealing.seal, expected };
     let (staged, computed) = intake::take(s3, incoming).await?;
     record.checksums = computed.checksums();
-    let put = Put { bucket: input.bucket, key: input.key, staged, etag: computed.etag(), record, condition, now: s3.now() };
+    let put = Put {
+        bucket: input.bucket,
+        bucket_created: bucket.created,
+        key: input.key,
+        staged,
+        etag: computed.etag(),
+        record,
+        condition,
+        now: s3.now(),
+    };
     let stored = s3.objects.put(put).await.map_err(error::engine)?;
     let mut shown = HeaderMap::new();
     source.show(&mut shown);

@@ -36,7 +36,16 @@ pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S
     record.encryption = sealing.encryption;
     let (staged, computed) = intake::take(s3, Incoming { body: input.body, length, seal: sealing.seal, expected }).await?;
     record.checksums = computed.checksums();
-    let put = Put { bucket: input.bucket, key: input.key, staged, etag: computed.etag(), record, condition, now: s3.now() };
+    let put = Put {
+        bucket: input.bucket,
+        bucket_created: bucket.created,
+        key: input.key,
+        staged,
+        etag: computed.etag(),
+        record,
+        condition,
+        now: s3.now(),
+    };
     let stored = s3.objects.put(put).await.map_err(error::engine)?;
     Ok(S3Response::with_headers(PutObjectOutput::default(), reply(&bucket, &stored.version, &computed)?))
 }

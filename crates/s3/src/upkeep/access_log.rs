@@ -65,7 +65,16 @@ async fn one(s3: &S3, batch: &Batch) -> Result<()> {
     };
     let (staged, computed) = intake::take(s3, incoming).await?;
     record.checksums = computed.checksums();
-    let put = Put { bucket: target.name.clone(), key, staged, etag: computed.etag(), record, condition: Condition::default(), now };
+    let put = Put {
+        bucket: target.name.clone(),
+        bucket_created: target.created,
+        key,
+        staged,
+        etag: computed.etag(),
+        record,
+        condition: Condition::default(),
+        now,
+    };
     s3.objects.put(put).await.map(drop).map_err(error::engine)
 }
 
