@@ -4,6 +4,7 @@ use crate::service::S3;
 use model::scope::AccountId;
 use s3s::S3Request;
 use sha2::{Digest as _, Sha256};
+use std::sync::{Arc, OnceLock};
 
 /// Who asks; an extension of each request that was let through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,22 @@ impl Caller {
     /// Who asks by this request. One that was not looked at is nobody's.
     pub(crate) fn of<T>(request: &S3Request<T>) -> Self {
         request.extensions.get().cloned().unwrap_or(Self::Anonymous)
+    }
+}
+
+/// The account whose signature a request bears, once that was verified; an extension of each request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Verified(Arc<OnceLock<AccountId>>);
+
+impl Verified {
+    /// Keeps it; it doesn't change.
+    pub(crate) fn set(&self, account: &AccountId) {
+        self.0.get_or_init(|| account.clone());
+    }
+
+    /// `None`: nobody's was, so far.
+    pub(crate) fn get(&self) -> Option<&AccountId> {
+        self.0.get()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::access_log::{AccessLog, Begun};
 use crate::body::{Broken, Drained, Patient, Trouble};
+use crate::caller::Verified;
 use crate::cors;
 use crate::form;
 use crate::host::{Hosts, Named};
@@ -198,6 +199,8 @@ impl Front {
         let id = self.request_id();
         let resource = head.uri.path().to_owned();
         let method = head.method.clone();
+        let verified = Verified::default();
+        head.extensions.insert(verified.clone());
         head.extensions.insert(Peer(peer));
         let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
         let body = Drained::new(body, waits);
@@ -224,7 +227,7 @@ impl Front {
         }
         named(&mut answer, &id, &resource, &method);
         if let Some(begun) = begun {
-            begun.end(&self.s3, &id, &answer);
+            begun.end(&self.s3, verified.get(), &id, &answer);
         }
         if waits && (empty || !answer.status().is_success()) {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -262,6 +265,10 @@ impl Front {
 
     /// What is refused before s3s sees it.
     fn refusal(&self, head: &Parts) -> Option<S3Error> {
+        // Each could name another bucket.
+        if head.headers.get_all(header::HOST).iter().count() > 1 {
+            return Some(s3_error!(InvalidRequest, "A request must have one Host header."));
+        }
         if is_v2(head) {
             return Some(precheck::v2(head, self.s3.now()));
         }

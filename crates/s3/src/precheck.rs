@@ -112,7 +112,8 @@ fn presigned_fault(head: &Parts) -> Option<S3Error> {
 fn unsigned(head: &Parts, signed: &str) -> Option<S3Error> {
     let is_signed = |name: &str| signed.split(';').any(|s| s.eq_ignore_ascii_case(name));
     let own = head.headers.keys().map(header::HeaderName::as_str).filter(|n| n.starts_with("x-amz-") && *n != "x-amz-content-sha256");
-    let left: Vec<&str> = own.filter(|name| !is_signed(name)).collect();
+    // Nor does a signature count for another host than it was made for.
+    let left: Vec<&str> = std::iter::once("host").chain(own).filter(|name| !is_signed(name)).collect();
     let text = || format!("There were headers present in the request which were not signed: {}", left.join(", "));
     (!left.is_empty()).then(|| custom_text("AccessDenied", 403, text()))
 }
@@ -185,6 +186,9 @@ mod tests {
         let query = |expires: &str, more: &[(&str, &str)]| refused("GET", &format!("{QUERY}{expires}"), more);
         assert_eq!(query("604800", &[("x-amz-acl", "private")]), None);
         assert_eq!(query("60", &[("x-amz-meta-a", "b")]).as_deref(), Some("AccessDenied"));
+        let unsigned = AUTH.replace("SignedHeaders=host;", "SignedHeaders=");
+        assert_eq!(refused("GET", "/b/k", &[("authorization", &unsigned)]).as_deref(), Some("AccessDenied"));
+        assert_eq!(refused("GET", &format!("{}60", QUERY.replace("host%3B", "")), &[]).as_deref(), Some("AccessDenied"));
         assert_eq!(query("60", &[("authorization", AUTH)]).as_deref(), Some("InvalidArgument"));
         for expires in ["604801", "-1", "x", "", "99999999999999999999"] {
             assert_eq!(query(expires, &[]).as_deref(), Some("AuthorizationQueryParametersError"), "{expires}");

@@ -15,7 +15,7 @@ pub(super) struct Condition {
     set: Set,
     if_exists: bool,
     negated: bool,
-    /// In lower case: keys have no case.
+    /// In lower case, for keys have no case; what follows a slash is a tag's key and stays as it is.
     key: String,
     test: Test,
 }
@@ -97,7 +97,7 @@ impl Condition {
             "IpAddress" | "NotIpAddress" => MalformedPolicy::Address,
             _ => MalformedPolicy::ConditionValue(operator.into()),
         })?;
-        Ok(Self { set, if_exists, negated, key: key.to_lowercase(), test })
+        Ok(Self { set, if_exists, negated, key: lower(key), test })
     }
 
     /// Whether it holds in these circumstances.
@@ -118,7 +118,7 @@ impl Condition {
         }
     }
 
-    /// The key, in lower case.
+    /// The key, in lower case but for a tag's.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
@@ -143,6 +143,11 @@ impl Condition {
             Test::Text(..) | Test::Arn(_) | Test::Number(..) | Test::Date(..) | Test::Bool(_) | Test::Binary(_) | Test::Null(_) => None,
         }
     }
+}
+
+/// A key in lower case, but for the key of a tag in it.
+pub(super) fn lower(key: &str) -> String {
+    key.split_once('/').map_or_else(|| key.to_lowercase(), |(name, tag)| format!("{}/{tag}", name.to_lowercase()))
 }
 
 /// A value that the operator can't compare.

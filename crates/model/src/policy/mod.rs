@@ -83,7 +83,7 @@ struct Matches {
 }
 
 /// Values of the request's condition keys: asked with a key in lower case (`s3:prefix`, `aws:securetransport`,
-/// `s3:existingobjecttag/team`), answers all its values; `None` or an empty list if the request has none.
+/// `s3:existingobjecttag/Team`), answers all its values; `None` or an empty list if the request has none.
 pub type Context<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 
 /// A request, as a policy sees it.

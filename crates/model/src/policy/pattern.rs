@@ -127,7 +127,7 @@ fn variable(text: &str) -> Option<(Piece, &str)> {
     if key.is_empty() || key.contains(['$', '{']) {
         return None;
     }
-    Some((Piece::Variable { key: key.to_lowercase(), default }, after))
+    Some((Piece::Variable { key: super::condition::lower(key), default }, after))
 }
 
 /// The pieces with the request's values in place of variables. Wildcards in a value are characters: who can choose a tag mustn't

@@ -215,6 +215,9 @@ pub(crate) fn object_grant(action: &str) -> Option<Permission> {
 pub(crate) fn of_headers(operation: &str, headers: &HeaderMap) -> Vec<&'static str> {
     let mut actions = Vec::new();
     if MAKING.contains(&operation) || operation == "PostObject" {
+        if headers.keys().any(|name| name == "x-amz-acl" || name.as_str().starts_with("x-amz-grant-")) {
+            actions.push(PUT_OBJECT_ACL);
+        }
         if headers.contains_key("x-amz-tagging") {
             actions.push(PUT_OBJECT_TAGGING);
         }
@@ -242,7 +245,26 @@ pub(crate) fn bypasses(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn headers_take_permissions_of_their_own() {
+        for (name, action) in [
+            ("x-amz-acl", PUT_OBJECT_ACL),
+            ("x-amz-grant-read", PUT_OBJECT_ACL),
+            ("x-amz-grant-full-control", PUT_OBJECT_ACL),
+            ("x-amz-tagging", PUT_OBJECT_TAGGING),
+            ("x-amz-object-lock-mode", PUT_OBJECT_RETENTION),
+            ("x-amz-object-lock-legal-hold", PUT_OBJECT_LEGAL_HOLD),
+        ] {
+            let headers = [(name.parse().unwrap(), http::HeaderValue::from_static("x"))].into_iter().collect();
+            for operation in MAKING.into_iter().chain(["PostObject"]) {
+                assert_eq!(of_headers(operation, &headers), [action], "{operation} {name}");
+            }
+            assert!(of_headers("GetObject", &headers).is_empty(), "{name}");
+        }
+    }
 
     #[test]
     fn versions_have_their_own_permissions() {

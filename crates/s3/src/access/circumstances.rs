@@ -1,7 +1,7 @@
 //! What a request says of itself, for the conditions of policies ("AWS global condition context keys"; "Condition keys for Amazon S3").
 
 use crate::caller::{Caller, canonical_id};
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderName, Uri, header};
 use model::policy::CANONICAL_USER_KEY;
 use model::time::Timestamp;
 use objects::{Bucket, Version};
@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
+/// What `s3:authType` says of a presigned URL.
+const QUERY_STRING: &str = "REST-QUERY-STRING";
 
 /// What a request says of itself; an extension of each that was let through.
 #[derive(Debug, Clone)]
@@ -63,9 +65,13 @@ impl Circumstances {
         self
     }
 
-    /// The same, of a form whose fields stand for these headers.
+    /// The same, of a form whose fields stand for these headers: what else its request says of an object isn't done, so that it doesn't
+    /// count either.
     pub(crate) fn of_form(mut self, fields: HeaderMap) -> Self {
         self.tags = tags(&fields);
+        let counts =
+            |name: &HeaderName| !name.as_str().starts_with("x-amz-") && !name.as_str().starts_with("if-") && *name != header::AUTHORIZATION;
+        self.headers = self.headers.iter().filter(|(name, _)| counts(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
         self.headers.extend(fields);
         self.form = true;
         self.creates = Some(true);
@@ -89,15 +95,13 @@ impl Circumstances {
         named.or_else(|| self.query("X-Amz-Credential"))?.rsplit('/').nth(2)
     }
 
-    /// The values of a condition key in lower case.
+    /// The values of a condition key, in lower case but for a tag's key.
     pub(crate) fn values(&self, key: &str, subject: &Subject<'_>) -> Option<Vec<String>> {
         if let Some(tag) = key.strip_prefix("s3:existingobjecttag/") {
-            // Keys of conditions have no case, tags have one: AWS compares the tag's key without.
-            let tags = &subject.object?.record.tags;
-            return tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(tag)).map(|(_, value)| vec![value.clone()]);
+            return tagged(tag, subject.object?.record.tags.iter());
         }
         if let Some(tag) = key.strip_prefix("s3:requestobjecttag/") {
-            return self.tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(tag)).map(|(_, value)| vec![value.clone()]);
+            return tagged(tag, self.tags.iter().map(|(key, value)| (key, value)));
         }
         if key == "s3:requestobjecttagkeys" {
             return (!self.tags.is_empty()).then(|| self.tags.iter().map(|(key, _)| key.clone()).collect());
@@ -142,13 +146,17 @@ impl Circumstances {
     fn auth_type(&self) -> &'static str {
         match self.query("X-Amz-Credential") {
             _ if self.form => "POST",
-            Some(_) => "REST-QUERY-STRING",
-            None => "REST-HEADER",
+            // A header is what was verified, if there is one.
+            Some(_) if !self.headers.contains_key(header::AUTHORIZATION) => QUERY_STRING,
+            Some(_) | None => "REST-HEADER",
         }
     }
 
     /// How old a presigned URL is, in milliseconds.
     fn signature_age(&self) -> Option<i64> {
+        if self.auth_type() != QUERY_STRING {
+            return None;
+        }
         let signed: jiff::Timestamp = self.query("X-Amz-Date")?.parse().ok()?;
         Some(self.now.0 - signed.as_millisecond())
     }
@@ -164,6 +172,16 @@ impl Circumstances {
         let until: jiff::Timestamp = self.header("x-amz-object-lock-retain-until-date")?.parse().ok()?;
         Some((until.as_millisecond() - self.now.0).div_euclid(DAY_MS))
     }
+}
+
+/// The value of the tag with this key. Keys of conditions have no case, tags have one, and may be twins but for it: if none is exactly
+/// that, all that are without case count.
+fn tagged<'a>(key: &str, tags: impl Iterator<Item = (&'a String, &'a String)> + Clone) -> Option<Vec<String>> {
+    if let Some((_, value)) = tags.clone().find(|(name, _)| *name == key) {
+        return Some(vec![value.clone()]);
+    }
+    let alike: Vec<_> = tags.filter(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value.clone()).collect();
+    (!alike.is_empty()).then_some(alike)
 }
 
 fn pairs(text: &[u8]) -> Vec<(String, String)> {
@@ -247,6 +265,43 @@ mod tests {
         assert_eq!(around.region(), Some("eu-west-1"));
         let listing = Subject { prefix: Some("key"), ..subject };
         assert_eq!(around.values("s3:prefix", &listing), Some(vec!["key".into()]));
+    }
+
+    #[test]
+    fn only_the_fields_of_a_form_count() {
+        let request = Request::post("/bucket?X-Amz-Credential=x&X-Amz-Date=20261124T040730Z")
+            .header("x-amz-server-side-encryption", "AES256")
+            .header("x-amz-tagging", "a=b")
+            .header("if-none-match", "*")
+            .header("authorization", "AWS4-HMAC-SHA256 Credential=AKIA/20261124/us-west-2/s3/aws4_request")
+            .header("user-agent", "test");
+        let (bucket, caller) = (bucket(), Caller::Account("222222222222".parse().unwrap()));
+        let fields = [(HeaderName::from_static("x-amz-acl"), "private".parse().unwrap())].into_iter().collect();
+        let around = around(request).of_form(fields);
+        let subject = Subject { caller: &caller, bucket: &bucket, version: None, object: None, prefix: None };
+        for (key, expected) in [
+            ("s3:x-amz-server-side-encryption", None),
+            ("s3:if-none-match", None),
+            ("s3:requestobjecttagkeys", None),
+            ("s3:signatureage", None),
+            ("s3:x-amz-acl", Some("private")),
+            ("s3:authtype", Some("POST")),
+            ("aws:useragent", Some("test")),
+        ] {
+            assert_eq!(around.values(key, &subject).map(|all| all.join(",")).as_deref(), expected, "{key}");
+        }
+        assert_eq!(around.headers.get("authorization"), None);
+    }
+
+    #[test]
+    fn twin_tags() {
+        let (bucket, caller) = (bucket(), Caller::Anonymous);
+        let around = around(Request::put("/bucket/k").header("x-amz-tagging", "Class=public&class=secret&One=1"));
+        let subject = Subject { caller: &caller, bucket: &bucket, version: None, object: None, prefix: None };
+        for (tag, expected) in [("class", "secret"), ("Class", "public"), ("CLASS", "public,secret"), ("one", "1")] {
+            let values = around.values(&format!("s3:requestobjecttag/{tag}"), &subject);
+            assert_eq!(values.map(|all| all.join(",")).as_deref(), Some(expected), "{tag}");
+        }
     }
 
     #[test]

@@ -202,6 +202,8 @@ fn decide_with(caller: &Caller, ask: &Ask<'_>, policy: Option<&Document>, object
             return Decision::Allowed;
         }
     }
+    // Who may write an object owns it then, and says who else may use it.
+    let action = if ask.making && action == action::PUT_OBJECT_ACL { action::PUT_OBJECT } else { action };
     if granted(caller, bucket, action, object) { Decision::Allowed } else { Decision::Silent }
 }
 

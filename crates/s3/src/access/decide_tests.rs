@@ -224,3 +224,22 @@ async fn policies_dont_open_what_others_own() {
     world.policy(policy_text("Deny", r#""*""#, "s3:GetObject")).await;
     world.table(&[(OTHER, GET, "theirs", DENIED), (NOBODY, GET, "public", DENIED)]).await;
 }
+
+/// Who may write an object may set its list of grants in the same go; a policy must say both.
+#[tokio::test]
+async fn a_list_of_grants_with_a_new_object() {
+    let world = World::new(Ownership::ObjectWriter).await;
+    let around = Circumstances::new(&HeaderMap::new(), &Uri::from_static("/bucket/new"), None, Timestamp(0));
+    let may = async |action| {
+        let bucket = world.s3.bucket("bucket").unwrap();
+        let ask = Ask { action, bucket: &bucket, key: Some("new"), version: None, making: true, around: &around };
+        world.s3.allow(&caller(OTHER), &ask).await.is_ok()
+    };
+    assert!(!may(action::PUT_OBJECT_ACL).await);
+    world.policy(policy_text("Allow", r#""*""#, "s3:PutObject")).await;
+    assert!(may(PUT).await && !may(action::PUT_OBJECT_ACL).await);
+    world.change(|bucket| bucket.acl = granting(Grantee::AuthenticatedUsers, Permission::Write)).await;
+    assert!(may(action::PUT_OBJECT_ACL).await);
+    world.policy(policy_text("Deny", r#""*""#, "s3:PutObjectAcl")).await;
+    assert!(may(PUT).await && !may(action::PUT_OBJECT_ACL).await);
+}

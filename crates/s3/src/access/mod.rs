@@ -16,7 +16,7 @@ pub(crate) use ownership::{ownership_delete, ownership_get, ownership_put};
 pub(crate) use policy::{policy_delete, policy_get, policy_put, policy_status};
 pub(crate) use public::{public_access_block_delete, public_access_block_get, public_access_block_put};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Verified};
 use crate::error::{self, Result};
 use crate::front::Peer;
 use crate::service::S3;
@@ -42,6 +42,9 @@ impl S3Access for S3 {
                 Caller::Account(key.account.clone())
             }
         };
+        if let (Some(account), Some(verified)) = (caller.account(), cx.extensions_mut().get::<Verified>()) {
+            verified.set(account);
+        }
         let peer = cx.extensions_mut().get::<Peer>().map(|peer| peer.0.ip());
         let creates = action::creates(cx.s3_op().name());
         let around = Arc::new(Circumstances::new(cx.headers(), cx.uri(), peer, self.now()).creating(creates));
@@ -93,9 +96,10 @@ impl S3 {
         if operation == action::DELETE_MANY || operation == "PutObjectTagging" {
             return Ok(());
         }
-        let version = around.query("versionId");
         let actions = action::of_operation(operation).ok_or_else(error::denied)?;
         let making = action::MAKING.contains(&operation);
+        // What makes a version names none.
+        let version = around.query("versionId").filter(|_| !making);
         for action in actions.iter().copied().chain(action::of_headers(operation, &around.headers)) {
             // What is there already is only looked at by who makes its ETag a condition.
             let making = making && action != action::GET_OBJECT;

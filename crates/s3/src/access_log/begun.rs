@@ -7,22 +7,13 @@ use crate::service::S3;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, header};
 use http_body::Body as _;
+use model::scope::AccountId;
 use model::time::Timestamp;
 use objects::Bucket;
 use s3s::Body;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Errors of requests whose signature is nobody's.
-const NOBODY: [&str; 6] = [
-    "SignatureDoesNotMatch",
-    "InvalidAccessKeyId",
-    "AuthorizationHeaderMalformed",
-    "AuthorizationQueryParametersError",
-    "RequestTimeTooSkewed",
-    "InvalidToken",
-];
 
 /// A request to a bucket whose owner wants lines.
 pub(crate) struct Begun {
@@ -57,15 +48,12 @@ impl Begun {
         self.batched.clone()
     }
 
-    /// Keeps the line, now that there is an answer. Its body may still be on its way.
-    pub(crate) fn end(self, s3: &S3, id: &str, answer: &Response<Body>) {
+    /// Keeps the line, now that there is an answer. `verified`: whose signature it bore. Its body may still be on its way.
+    pub(crate) fn end(self, s3: &S3, verified: Option<&AccountId>, id: &str, answer: &Response<Body>) {
         let Parts { method, uri, version, headers, .. } = &self.head;
         let query = uri.query().unwrap_or_default();
         let error = code(answer);
-        let (access_key, signed) = signature(headers, query);
-        let known = access_key.filter(|_| !error.as_deref().is_some_and(|code| NOBODY.contains(&code)));
-        let snapshot = s3.store.snapshot();
-        let requester = known.and_then(|key| snapshot.access_key(key)).map(|key| canonical_id(&key.account));
+        let requester = verified.map(canonical_id);
         let copies = headers.contains_key("x-amz-copy-source");
         let sent =
             (method != Method::HEAD).then(|| number(answer.headers(), "content-length").or_else(|| answer.body().size_hint().exact()));
@@ -85,7 +73,7 @@ impl Begun {
             referer: Some(text(headers, header::REFERER.as_str())),
             agent: Some(text(headers, header::USER_AGENT.as_str())),
             version: Some(text(answer.headers(), "x-amz-version-id")).filter(|version| !version.is_empty()),
-            signed,
+            signed: signature(headers, query),
             host: text(headers, header::HOST.as_str()),
         };
         s3.log.add(&self.bucket, &line);
@@ -119,17 +107,12 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     text(headers, name).parse().ok()
 }
 
-/// The access key of a signature, and where it stood.
-fn signature<'a>(headers: &'a HeaderMap, query: &'a str) -> (Option<&'a str>, Option<&'static str>) {
-    let parameter = query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Credential="));
-    let (credential, from) = match text(headers, "authorization").split_once("Credential=") {
-        Some((_, credential)) => (credential, "AuthHeader"),
-        None => match parameter {
-            Some(credential) => (credential, "QueryString"),
-            None => return (None, None),
-        },
-    };
-    (credential.split(['/', '%']).next(), Some(from))
+/// Where a request's signature stands, be it good or not.
+fn signature(headers: &HeaderMap, query: &str) -> Option<&'static str> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return Some("AuthHeader");
+    }
+    query.split('&').any(|pair| pair.starts_with("X-Amz-Signature=")).then_some("QueryString")
 }
 
 /// The code of an error's document.
@@ -149,11 +132,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_signed() {
+    fn where_it_is_signed() {
         let mut headers = HeaderMap::new();
-        assert_eq!(signature(&headers, "a=b"), (None, None));
-        assert_eq!(signature(&headers, "x&X-Amz-Credential=AKIA%2F2026%2Fr"), (Some("AKIA"), Some("QueryString")));
+        assert_eq!(signature(&headers, "X-Amz-Credential=AKIA%2F2026%2Fr"), None);
+        assert_eq!(signature(&headers, "x&X-Amz-Signature=00"), Some("QueryString"));
         headers.insert("authorization", "AWS4-HMAC-SHA256 Credential=AKIB/2026/r/s3/aws4_request, SignedHeaders=host".parse().unwrap());
-        assert_eq!(signature(&headers, ""), (Some("AKIB"), Some("AuthHeader")));
+        assert_eq!(signature(&headers, ""), Some("AuthHeader"));
     }
 }

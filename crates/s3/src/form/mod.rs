@@ -7,7 +7,7 @@ mod operation;
 mod signature;
 
 use crate::body::Stalled;
-use crate::caller::Caller;
+use crate::caller::{Caller, Verified};
 use crate::error::{self, Result};
 use crate::front::{Front, error_response};
 use crate::intake::BODY_BYTES_MAX;
@@ -91,6 +91,9 @@ async fn read(front: &Front, head: &Parts, mut body: Body, bucket: &str) -> Resu
     }
     let mut form = Form { fields, caller: Caller::Anonymous, lengths: 0..=BODY_BYTES_MAX };
     if let Some((account, lengths)) = form.account(&front.s3, bucket)? {
+        if let Some(verified) = head.extensions.get::<Verified>() {
+            verified.set(&account);
+        }
         (form.caller, form.lengths) = (Caller::Account(account), lengths);
     }
     operation::authorize(&front.s3, &form, head, bucket).await?;
