@@ -82,7 +82,7 @@ struct Matches {
     patterns: Vec<Pattern>,
 }
 
-/// Values of the request's condition keys: asked with a key in lower case (`s3:prefix`, `aws:securetransport`,
+/// Values of the request's condition keys: asked with a key in lower case but for a tag's (`s3:prefix`,
 /// `s3:existingobjecttag/Team`), answers all its values; `None` or an empty list if the request has none.
 pub type Context<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 

@@ -115,11 +115,11 @@ fn variables() {
         ("${aws:username}/*", &[], "${aws:username}/x", false),
         ("${aws:username, 'guest'}/*", &[], "guest/x", true),
         ("${aws:username, 'guest'}/*", &[("aws:username", "bob")], "guest/x", false),
-        ("${aws:PrincipalTag/Team}/*", &[("aws:principaltag/team", "red")], "red/x", true),
+        ("${aws:PrincipalTag/Team}/*", &[("aws:principaltag/Team", "red")], "red/x", true),
         // A tag can't be a wildcard.
-        ("${aws:PrincipalTag/Team}/*", &[("aws:principaltag/team", "*")], "red/x", false),
-        ("${aws:PrincipalTag/Team}/*", &[("aws:principaltag/team", "*")], "*/x", true),
-        ("${aws:PrincipalTag/Team}/*", &[("aws:principaltag/team", "a:b")], "a:b/x", true),
+        ("${aws:PrincipalTag/Team}/*", &[("aws:principaltag/Team", "*")], "red/x", false),
+        ("${aws:PrincipalTag/Team}/*", &[("aws:principaltag/Team", "*")], "*/x", true),
+        ("${aws:PrincipalTag/Team}/*", &[("aws:principaltag/Team", "a:b")], "a:b/x", true),
         // A key of several values has no one value to stand here.
         ("${aws:TagKeys}", &[("aws:tagkeys", "a"), ("aws:tagkeys", "b")], "a", false),
         ("a${*}c", &[], "a*c", true),
