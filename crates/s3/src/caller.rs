@@ -63,3 +63,19 @@ impl S3 {
         s3s::dto::Owner { id: Some(canonical_id(account)), display_name }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn who_was_verified_is_seen_by_who_began() {
+        let begun = Verified::default();
+        assert_eq!(begun.get(), None);
+        let of_request = begun.clone();
+        of_request.set(&"111111111111".parse().unwrap());
+        of_request.set(&"222222222222".parse().unwrap());
+        assert_eq!(begun.get().map(AccountId::as_str), Some("111111111111"));
+    }
+}

@@ -265,10 +265,6 @@ impl Front {
 
     /// What is refused before s3s sees it.
     fn refusal(&self, head: &Parts) -> Option<S3Error> {
-        // Each could name another bucket.
-        if head.headers.get_all(header::HOST).iter().count() > 1 {
-            return Some(s3_error!(InvalidRequest, "A request must have one Host header."));
-        }
         if is_v2(head) {
             return Some(precheck::v2(head, self.s3.now()));
         }

@@ -19,13 +19,19 @@ const DOCUMENTS: [&str; 5] = ["acl", "tagging", "retention", "legal-hold", "encr
 
 /// The refusal of a request, if it has one of these faults. `bucket_in_host`: its path is a key.
 pub(crate) fn refusal(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
-    method(head).or_else(|| signature(head)).or_else(|| size(head, bucket_in_host))
+    method(head).or_else(|| hosts(head)).or_else(|| signature(head)).or_else(|| size(head, bucket_in_host))
 }
 
 /// s3s says that what isn't S3's is not implemented.
 fn method(head: &Parts) -> Option<S3Error> {
     let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS].contains(&head.method);
     (!known).then(|| s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource."))
+}
+
+/// Each of two hosts could name another bucket.
+fn hosts(head: &Parts) -> Option<S3Error> {
+    let many = head.headers.get_all(header::HOST).iter().count() > 1;
+    many.then(|| s3_error!(InvalidRequest, "A request must not have more than one Host header."))
 }
 
 /// The refusal of a request that is signed by version 2. What is wrong with it beside that comes first, as it does where S3 takes such
@@ -176,6 +182,12 @@ mod tests {
         for skewed in ["Tue, 07 Jul 2010 21:53:04 GMT", "Tue, 07 Jul 9999 21:53:04 GMT", "Tue, 24 Nov 2026 16:15:01 GMT"] {
             assert_eq!(of(&[signed, ("date", skewed)]), "RequestTimeTooSkewed", "{skewed}");
         }
+    }
+
+    #[test]
+    fn one_host() {
+        assert_eq!(refused("GET", "/b/k", &[("host", "a")]), None);
+        assert_eq!(refused("GET", "/b/k", &[("host", "a"), ("host", "a")]).as_deref(), Some("InvalidRequest"));
     }
 
     #[test]
