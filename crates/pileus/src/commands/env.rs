@@ -21,9 +21,13 @@ pub(crate) fn run(data_dir: &Path) -> Result<()> {
     };
     let config = config_export(data_dir)?;
     // None of the values holds a quote: keys are letters, digits, `+` and `/`.
+    // Python's clients read AWS_DEFAULT_REGION, the other SDKs AWS_REGION.
     print(&format!(
-        "export AWS_ACCESS_KEY_ID='{}'\nexport AWS_SECRET_ACCESS_KEY='{}'\nexport AWS_DEFAULT_REGION='{}'\nexport AWS_ENDPOINT_URL='{}'\nunset AWS_SESSION_TOKEN AWS_PROFILE{config}",
-        env.access_key_id, env.secret_access_key, env.region, env.endpoint
+        "export AWS_ACCESS_KEY_ID='{}'\nexport AWS_SECRET_ACCESS_KEY='{}'\nexport AWS_DEFAULT_REGION='{region}'\nexport AWS_REGION='{region}'\nexport AWS_ENDPOINT_URL='{}'\nunset AWS_SESSION_TOKEN AWS_PROFILE{config}",
+        env.access_key_id,
+        env.secret_access_key,
+        env.endpoint,
+        region = env.region
     ))
 }
 
