@@ -140,6 +140,8 @@ def test_conditions(main, other, nobody, bucket):
     when("s3:GetObject", IpAddress={"aws:SourceIp": "127.0.0.0/8"}, StringLike={"aws:UserAgent": "*Boto3*"})
     nobody.get_object(Bucket=bucket, Key="b")
     when("s3:PutObject", StringEquals={"s3:x-amz-acl": "bucket-owner-full-control"})
+    assert refused(other.put_object, Bucket=bucket, Key="c", ACL="bucket-owner-full-control")[0] == "AccessDenied"
+    when(["s3:PutObject", "s3:PutObjectAcl"], StringEquals={"s3:x-amz-acl": "bucket-owner-full-control"})
     assert refused(other.put_object, Bucket=bucket, Key="c")[0] == "AccessDenied"
     other.put_object(Bucket=bucket, Key="c", ACL="bucket-owner-full-control")
     when(["s3:PutObjectTagging"], StringEquals={"s3:RequestObjectTag/x": "1"})
