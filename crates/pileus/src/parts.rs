@@ -125,6 +125,11 @@ fn master_key(data_dir: &Path) -> Result<[u8; 32]> {
     let path = data_dir.join("objects.key");
     match std::fs::read(&path) {
         Ok(bytes) => bytes.try_into().map_err(|_| anyhow::anyhow!("{} is no key of 32 bytes", path.display())),
+        // A new one would open nothing of what is there, and what it seals would be lost once the old one is back.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && data_dir.join("objects/index.db").exists() => Err(error)
+            .with_context(|| {
+                format!("{} is missing: put it back from where the data directory was copied; it opens encrypted objects", path.display())
+            }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key: [u8; 32] = rand::random();
             let fresh = data_dir.join("objects.key.new");
@@ -238,4 +243,24 @@ pub(crate) fn host(data_dir: &Path) -> Result<Host> {
     let memory_mib = total.and_then(|n| n.parse::<u64>().ok()).context("/proc/meminfo has no MemTotal")? >> 10;
     let place = nix::sys::statvfs::statvfs(data_dir)?;
     Ok(Host { vcpus, memory_mib, disk_bytes: place.blocks_available() * place.fragment_size() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_lost_key_of_objects_is_not_drawn_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = master_key(dir.path()).unwrap();
+        assert_eq!(master_key(dir.path()).unwrap(), first);
+        std::fs::create_dir(dir.path().join("objects")).unwrap();
+        std::fs::write(dir.path().join("objects/index.db"), b"").unwrap();
+        assert_eq!(master_key(dir.path()).unwrap(), first);
+        std::fs::remove_file(dir.path().join("objects.key")).unwrap();
+        let error = format!("{:#}", master_key(dir.path()).unwrap_err());
+        assert!(error.contains("objects.key is missing"), "{error}");
+        assert!(!dir.path().join("objects.key").exists());
+    }
 }
