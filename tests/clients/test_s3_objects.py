@@ -92,6 +92,15 @@ def test_nothing_of_a_sealed_body_lies_on_the_disk(cloud, s3, bucket):
     assert found() != [], "the search finds what isn't sealed"
 
 
+def test_a_damaged_body_is_an_error(cloud, s3, bucket):
+    body = noise(100_003)
+    s3.put_object(Bucket=bucket, Key="damaged", Body=body)
+    [file] = [path for path in pathlib.Path(cloud.data_dir, "objects").rglob("*") if path.is_file() and path.stat().st_size == len(body)]
+    file.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    assert refused(s3.get_object, Bucket=bucket, Key="damaged") == ("InternalError", 500)
+    s3.delete_object(Bucket=bucket, Key="damaged")
+
+
 def test_keys_and_what_is_kept_with_an_object(s3, bucket):
     for key in ["a/../../b", "..", "ü/日本 +&?=#%25", "\x01\x7f", "k" * 1024, "//x//"]:
         s3.put_object(Bucket=bucket, Key=key, Body=key.encode())

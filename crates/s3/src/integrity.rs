@@ -3,6 +3,7 @@
 
 use crate::checksum::{Expected, Pair};
 use crate::error::Result;
+use crate::target;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
@@ -12,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-/// Parts of a bucket or an object that are documents: the first name in the query of a request that writes one.
+/// Parts of a bucket or an object that are documents: a name in the query of a request that writes one.
 const DOCUMENTS: [&str; 21] = [
     "accelerate",
     "acl",
@@ -94,8 +95,7 @@ impl<B> Compared<B> {
 
 /// Whether a request writes a document whose bytes are its body's. A checksum behind the body is none of those that are looked at.
 fn is_document(head: &Parts) -> bool {
-    let first = head.uri.query().and_then(|query| query.split('&').next()).map(|pair| pair.split('=').next().unwrap_or(pair));
-    first.is_some_and(|name| DOCUMENTS.contains(&name)) && !head.headers.contains_key("x-amz-decoded-content-length")
+    target::parameters(head).any(|(name, _)| DOCUMENTS.contains(&name)) && !head.headers.contains_key("x-amz-decoded-content-length")
 }
 
 impl Comparison {
@@ -165,6 +165,7 @@ mod tests {
         assert_eq!(read("/bucket?delete", right).await, (true, None));
         assert_eq!(read("/bucket?delete", wrong).await, (false, Some("BadDigest".into())));
         assert_eq!(read("/bucket/key?tagging=&versionId=1", wrong).await, (false, Some("BadDigest".into())));
+        assert_eq!(read("/bucket?x-id=DeleteObjects&delete", wrong).await, (false, Some("BadDigest".into())));
         assert_eq!(read("/bucket/key?x-id=PutObject", wrong).await, (true, None));
     }
 }

@@ -15,7 +15,7 @@ use s3s::dto::Metadata;
 use s3s::s3_error;
 use std::collections::BTreeMap;
 
-/// Most bytes of a client's metadata, names and values together ("Working with object metadata").
+/// Most bytes of a client's metadata, names and values together, and of the system's that it gives ("Working with object metadata").
 const METADATA_BYTES_MAX: usize = 2048;
 /// Most bytes of a website's redirect ("x-amz-website-redirect-location").
 const REDIRECT_BYTES_MAX: usize = 2048;
@@ -48,9 +48,7 @@ pub(crate) struct Described {
 /// `MetadataTooLarge`.
 pub(crate) fn described(headers: &HeaderMap, metadata: Option<Metadata>) -> Result<Described> {
     let metadata: BTreeMap<String, String> = metadata.unwrap_or_default().into_iter().collect();
-    if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > METADATA_BYTES_MAX {
-        return Err(s3_error!(MetadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size"));
-    }
+    limited(&metadata)?;
     let mut kept = BTreeMap::new();
     for name in KEPT {
         let Some(value) = headers.get(&name) else { continue };
@@ -68,7 +66,15 @@ pub(crate) fn described(headers: &HeaderMap, metadata: Option<Metadata>) -> Resu
         }
     }
     kept.entry(header::CONTENT_TYPE.as_str().to_owned()).or_insert_with(|| DEFAULT_TYPE.to_owned());
+    limited(&kept)?;
     Ok(Described { headers: kept, metadata })
+}
+
+fn limited(metadata: &BTreeMap<String, String>) -> Result<()> {
+    if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > METADATA_BYTES_MAX {
+        return Err(s3_error!(MetadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size"));
+    }
+    Ok(())
 }
 
 /// The record of an object that a request makes, but for its checksums and encryption.
@@ -205,6 +211,9 @@ mod tests {
         let of = |length: usize| described(&HeaderMap::new(), Some(Metadata::from_iter([("k".to_owned(), "v".repeat(length))])));
         assert!(of(METADATA_BYTES_MAX - 1).is_ok());
         assert_eq!(of(METADATA_BYTES_MAX).err().unwrap().code().as_str(), "MetadataTooLarge");
+        let long = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::try_from("a".repeat(METADATA_BYTES_MAX)).unwrap())]);
+        let long = described(&long, None);
+        assert_eq!(long.err().unwrap().code().as_str(), "MetadataTooLarge");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) async fn upload_part_copy(s3: &S3, request: S3Request<UploadPartCopyI
     let source = Source::find(s3, &input.copy_source, &headers, reading).await?;
     let range = within(asked, source.version.size)?;
     let length = range.end - range.start;
-    let body = Outgoing(s3.objects.read(&source.version, range, source.key));
+    let body = Outgoing::new(s3.objects.read(&source.version, range, source.key));
     let expected = Expected::nothing(part::kept(&upload));
     let (staged, computed) =
         intake::take(s3, Incoming { body: Some(StreamingBlob::new(body)), length: Some(length), seal, expected }).await?;

@@ -94,7 +94,7 @@ pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result
     record.encryption = sealing.encryption;
     let expected = Expected::nothing(algorithm(&headers, from)?);
     let size = source.version.size;
-    let body = Outgoing(s3.objects.read(&source.version, 0..size, source.key));
+    let body = Outgoing::new(s3.objects.read(&source.version, 0..size, source.key));
     let incoming = Incoming { body: Some(StreamingBlob::new(body)), length: Some(size), seal: sealing.seal, expected };
     let (staged, computed) = intake::take(s3, incoming).await?;
     record.checksums = computed.checksums();

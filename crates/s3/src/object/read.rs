@@ -63,7 +63,9 @@ pub(crate) async fn get(s3: &S3, request: S3Request<GetObjectInput>) -> Result<S
     } else {
         headers.extend(overrides);
         output.content_length = i64::try_from(range.end - range.start).ok();
-        output.body = Some(StreamingBlob::new(Outgoing(s3.objects.send(&version, range, key))));
+        let mut body = Outgoing::new(s3.objects.send(&version, range, key));
+        body.begin().await.map_err(error::engine)?;
+        output.body = Some(StreamingBlob::new(body));
     }
     let mut response = S3Response::with_headers(output, headers);
     response.extensions.insert(Status(status));
