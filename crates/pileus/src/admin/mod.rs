@@ -52,7 +52,8 @@ pub(crate) struct ImageRegistered {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Door {
     pub(crate) state: String,
-    pub(crate) namespace: PathBuf,
+    /// Of the VPC. `None` while that is being raised: for its first guest, or since the cloud has just opened.
+    pub(crate) namespace: Option<PathBuf>,
     pub(crate) private_ip: std::net::Ipv4Addr,
     pub(crate) login_user: String,
     /// The key pair that it was launched with.

@@ -154,10 +154,14 @@ async fn door(parts: &Parts, id: &InstanceId) -> Result<Door> {
     let (scope, instance) = snapshot.find::<Instance>(id).with_context(|| format!("there is no instance {id}"))?;
     anyhow::ensure!(parts.store.mode() == store::Mode::Real, "this cloud is simulated: {id} has no guest to reach");
     let view = snapshot.of(scope);
+    let namespace = parts.drivers.network.vpc_namespace(&instance.vpc_id).await;
+    if let Err(error) = &namespace {
+        tracing::debug!(instance = %id, error = format!("{error:#}"), "there is no way to a guest yet");
+    }
     let image = view.get::<model::image::Image>(&instance.image_id).or_else(|| view.find_public_image(&instance.image_id));
     Ok(Door {
         state: instance.state.name().into(),
-        namespace: parts.drivers.network.vpc_namespace(&instance.vpc_id).await?,
+        namespace: namespace.ok(),
         private_ip: instance.private_ip,
         login_user: image.map_or_else(|| "root".into(), |i| i.login_user.clone()),
         key_name: instance.key_name.clone(),

@@ -170,7 +170,9 @@ fn proxy(data_dir: &Path, instance: &str, wait: Duration) -> Result<()> {
         let door = door(data_dir, instance)?;
         match door.state.as_str() {
             "running" => {
-                if let Some(stream) = knock(&door.namespace, door.private_ip)? {
+                if let Some(namespace) = &door.namespace
+                    && let Some(stream) = knock(namespace, door.private_ip)?
+                {
                     break stream;
                 }
             }
