@@ -62,12 +62,13 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
-        let written = match parts.first().and_then(|part| Some((objects::origin(part)?, part.len()))) {
+        let mut files = parts.iter().map(|part| Some((objects::origin(part)?, part.len())));
+        let written = match files.next().flatten() {
             Some(((file, at), count)) => poll_send(&self.stream, cx, &file, at, count),
             // Up to the first file.
             None => {
-                let count = parts.iter().position(|part| objects::origin(part).is_some()).unwrap_or(parts.len());
-                Pin::new(&mut self.stream).poll_write_vectored(cx, &parts[..count])
+                let count = 1 + files.take_while(Option::is_none).count();
+                Pin::new(&mut self.stream).poll_write_vectored(cx, &parts[..count.min(parts.len())])
             }
         };
         self.judge(cx, written)

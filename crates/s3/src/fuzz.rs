@@ -71,8 +71,8 @@ fn values(headers: &HeaderMap) {
 /// # Panics
 /// If it does, or doesn't.
 pub fn chunks(signed: bool, body: &[u8], step: usize) {
-    let whole = crate::split::fuzz_split(signed, body, body.len().max(1));
-    let stepped = crate::split::fuzz_split(signed, body, step.max(1));
+    let whole = crate::split::split_in_steps(signed, body, body.len().max(1));
+    let stepped = crate::split::split_in_steps(signed, body, step.max(1));
     assert_eq!(whole.is_some(), stepped.is_some());
     if let (Some(whole), Some(stepped)) = (whole, stepped) {
         assert_eq!(whole, stepped);

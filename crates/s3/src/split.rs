@@ -117,8 +117,8 @@ impl Splitter {
 }
 
 /// What becomes of a body that comes in steps of so many bytes; nothing if a chunk can't be taken.
-#[cfg(feature = "fuzz")]
-pub(crate) fn fuzz_split(signed: bool, body: &[u8], step: usize) -> Option<Vec<u8>> {
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn split_in_steps(signed: bool, body: &[u8], step: usize) -> Option<Vec<u8>> {
     let mut splitter = Splitter::new(signed);
     for bytes in body.chunks(step) {
         splitter.take(Bytes::copy_from_slice(bytes)).ok()?;
@@ -163,15 +163,6 @@ where
 mod tests {
     use super::*;
 
-    /// What becomes of a body that comes in steps.
-    fn split(signed: bool, body: &[u8], step: usize) -> Option<Vec<u8>> {
-        let mut splitter = Splitter::new(signed);
-        for bytes in body.chunks(step) {
-            splitter.take(Bytes::copy_from_slice(bytes)).ok()?;
-        }
-        Some(splitter.out.iter().flatten().copied().collect())
-    }
-
     fn chunks(sizes: &[u64], trailer: &str) -> Vec<u8> {
         let mut body = Vec::new();
         for size in sizes {
@@ -204,28 +195,28 @@ mod tests {
         let trailer = "x-amz-checksum-crc32:AAAAAA==\r\n\r\n";
         let whole = chunks(&[3 * PIECE_BYTES + 5, 7, PIECE_BYTES], trailer);
         for step in [1000, 65_536, whole.len()] {
-            let found = split(false, &whole, step).unwrap();
+            let found = split_in_steps(false, &whole, step).unwrap();
             let (sizes, data) = read(&found);
             assert_eq!(sizes, [1 << 20, 1 << 20, 1 << 20, 5, 7, 1 << 20]);
             assert_eq!(data, read(&whole).1);
             assert!(found.ends_with(trailer.as_bytes()));
         }
         let small = chunks(&[5, 1], trailer);
-        assert_eq!(split(false, &small, 1).unwrap(), small);
+        assert_eq!(split_in_steps(false, &small, 1).unwrap(), small);
     }
 
     #[test]
     fn signed_chunks_pass_as_they_are_or_not_at_all() {
         let signed = b"5;chunk-signature=abc\r\nhello\r\n0;chunk-signature=def\r\n\r\n";
-        assert_eq!(split(true, signed, 3).unwrap(), signed);
-        assert_eq!(split(true, format!("{:x};chunk-signature=abc\r\n", SIGNED_BYTES_MAX + 1).as_bytes(), 7), None);
-        assert_eq!(split(true, &[b'1'; LINE_BYTES_MAX + 1], 100), None);
+        assert_eq!(split_in_steps(true, signed, 3).unwrap(), signed);
+        assert_eq!(split_in_steps(true, format!("{:x};chunk-signature=abc\r\n", SIGNED_BYTES_MAX + 1).as_bytes(), 7), None);
+        assert_eq!(split_in_steps(true, &[b'1'; LINE_BYTES_MAX + 1], 100), None);
     }
 
     #[test]
     fn what_is_no_chunk_is_left_to_s3s() {
         for odd in [&b"no chunk\r\nat all"[..], b"\r\n\r\n", b"ffffffffffffffffff\r\n"] {
-            assert_eq!(split(false, odd, 2).unwrap(), odd);
+            assert_eq!(split_in_steps(false, odd, 2).unwrap(), odd);
         }
     }
 }

@@ -4,15 +4,15 @@ use crate::caller::Caller;
 use crate::checksum::{self, Algorithm, Expected};
 use crate::condition::{Reading, Verdict};
 use crate::error::{self, Result};
-use crate::intake::{self, BODY_BYTES_MAX, Incoming};
-use crate::object::{tags, version_id};
+use crate::intake::{BODY_BYTES_MAX, Incoming};
+use crate::object::{tags, version_id, write};
 use crate::outgoing::Outgoing;
 use crate::record::Described;
 use crate::service::S3;
 use crate::xml::Added;
 use crate::{condition, record, sse, time};
 use http::{HeaderMap, HeaderValue};
-use objects::{Bucket, Put, Record, Version, Versioning};
+use objects::{Bucket, Record, Version, Versioning};
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, ETagCondition, Metadata, StreamingBlob,
 };
@@ -96,27 +96,15 @@ pub(crate) async fn copy(s3: &S3, request: S3Request<CopyObjectInput>) -> Result
     let size = source.version.size;
     let body = Outgoing::new(s3.objects.read(&source.version, 0..size, source.key));
     let incoming = Incoming { body: Some(StreamingBlob::new(body)), length: Some(size), seal: sealing.seal, expected };
-    let (staged, computed) = intake::take(s3, incoming).await?;
-    record.checksums = computed.checksums();
-    let put = Put {
-        bucket: input.bucket,
-        bucket_created: bucket.created,
-        key: input.key,
-        staged,
-        etag: computed.etag(),
-        record,
-        condition,
-        now: s3.now(),
-    };
-    let stored = s3.objects.put(put).await.map_err(error::engine)?;
+    let (version, _) = write(s3, &bucket, input.key, record, condition, incoming).await?;
     let mut shown = HeaderMap::new();
     source.show(&mut shown);
-    record::written_version_id(&stored.version, &mut shown);
-    sse::show(stored.version.record.encryption.as_ref(), &mut shown);
-    record::expiration(&bucket, &stored.version, &mut shown)?;
-    let output = CopyObjectOutput { copy_object_result: Some(result(&stored.version)), ..CopyObjectOutput::default() };
+    record::written_version_id(&version, &mut shown);
+    sse::show(version.record.encryption.as_ref(), &mut shown);
+    record::expiration(&bucket, &version, &mut shown)?;
+    let output = CopyObjectOutput { copy_object_result: Some(result(&version)), ..CopyObjectOutput::default() };
     let mut response = S3Response::with_headers(output, shown);
-    response.extensions.insert(Added::checksums("</CopyObjectResult>", [&stored.version.record.checksums.values]));
+    response.extensions.insert(Added::checksums("</CopyObjectResult>", [&version.record.checksums.values]));
     Ok(response)
 }
 

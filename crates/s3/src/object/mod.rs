@@ -9,11 +9,13 @@ mod read;
 pub(crate) mod retention;
 pub(crate) mod tagging;
 pub(crate) mod tags;
+mod write;
 
 pub(crate) use attributes::attributes;
 pub(crate) use delete::{delete, delete_many};
 pub(crate) use put::put;
 pub(crate) use read::{get, head};
+pub(crate) use write::write;
 
 use crate::error::Result;
 use objects::VersionId;

@@ -2,14 +2,14 @@
 
 use crate::caller::Caller;
 use crate::checksum::{self, Computed, Expected};
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::form::Form;
 use crate::intake::{self, Incoming};
-use crate::object::lock;
+use crate::object::{lock, write};
 use crate::service::S3;
 use crate::{condition, record, sse};
 use http::HeaderMap;
-use objects::{Bucket, Put, Version};
+use objects::{Bucket, Version};
 use s3s::dto::{PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, s3_error};
 use std::sync::Arc;
@@ -34,20 +34,9 @@ pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S
     let mut record = record::of_request(s3, &bucket, &caller, &headers, described, s3.now())?;
     let sealing = sse::of_write(&bucket, &headers)?;
     record.encryption = sealing.encryption;
-    let (staged, computed) = intake::take(s3, Incoming { body: input.body, length, seal: sealing.seal, expected }).await?;
-    record.checksums = computed.checksums();
-    let put = Put {
-        bucket: input.bucket,
-        bucket_created: bucket.created,
-        key: input.key,
-        staged,
-        etag: computed.etag(),
-        record,
-        condition,
-        now: s3.now(),
-    };
-    let stored = s3.objects.put(put).await.map_err(error::engine)?;
-    Ok(S3Response::with_headers(PutObjectOutput::default(), reply(&bucket, &stored.version, &computed)?))
+    let incoming = Incoming { body: input.body, length, seal: sealing.seal, expected };
+    let (version, computed) = write(s3, &bucket, input.key, record, condition, incoming).await?;
+    Ok(S3Response::with_headers(PutObjectOutput::default(), reply(&bucket, &version, &computed)?))
 }
 
 /// What is said of a new object.

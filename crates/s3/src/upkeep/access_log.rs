@@ -6,12 +6,13 @@ use crate::access_log::Batch;
 use crate::checksum::{self, Expected};
 use crate::configuration::{logging_grants, logging_target};
 use crate::error::{self, Result};
-use crate::intake::{self, Incoming};
+use crate::intake::Incoming;
+use crate::object::write;
 use crate::service::S3;
 use crate::sse;
 use http::HeaderMap;
 use model::time::Timestamp;
-use objects::{Condition, Put, Record};
+use objects::{Condition, Record};
 use rand::RngExt as _;
 use s3s::dto::{LoggingEnabled, PartitionDateSource, StreamingBlob};
 use std::time::Duration;
@@ -63,19 +64,7 @@ async fn one(s3: &S3, batch: &Batch) -> Result<()> {
         seal: sealing.seal,
         expected: Expected::nothing(checksum::DEFAULT),
     };
-    let (staged, computed) = intake::take(s3, incoming).await?;
-    record.checksums = computed.checksums();
-    let put = Put {
-        bucket: target.name.clone(),
-        bucket_created: target.created,
-        key,
-        staged,
-        etag: computed.etag(),
-        record,
-        condition: Condition::default(),
-        now,
-    };
-    s3.objects.put(put).await.map(drop).map_err(error::engine)
+    write(s3, &target, key, record, Condition::default(), incoming).await.map(drop)
 }
 
 /// "Log object key format".
