@@ -1,4 +1,6 @@
-"""What the tests of S3 share: a client, and what refuses it."""
+"""What the tests of S3 share: a client, what refuses it, and what it sends."""
+
+import random
 
 import botocore.exceptions
 import pytest
@@ -17,3 +19,7 @@ def refused(call, **arguments):
         call(**arguments)
     answer = error.value.response
     return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def noise(size, seed=1):
+    return random.Random(seed).randbytes(size)

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import json
-import random
 import socket
 import urllib.error
 import urllib.request
@@ -14,6 +13,9 @@ import botocore.exceptions
 import pytest
 from botocore.config import Config
 
+import s3_client
+from s3_client import noise
+
 MIB = 1 << 20
 
 
@@ -22,14 +24,9 @@ def tree(directory):
             for file in directory.rglob("*") if file.is_file()}
 
 
-def noise(size, seed=1):
-    return random.Random(seed).randbytes(size)
-
-
 @pytest.fixture
 def s3(cloud):
-    # For us-east-1, botocore would sign URLs and forms in the old way, which S3 refuses for buckets of today.
-    return cloud.client("s3", config=Config(retries={"max_attempts": 1}, signature_version="s3v4", s3={"addressing_style": "path"}))
+    return s3_client.client(cloud)
 
 
 @pytest.fixture

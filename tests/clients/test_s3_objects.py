@@ -17,14 +17,10 @@ import botocore.credentials
 import botocore.exceptions
 import pytest
 from botocore.config import Config
-from s3_client import refused
+from s3_client import noise, refused
 
 MIB = 1 << 20
 LATER = datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc)
-
-
-def noise(size, seed=1):
-    return random.Random(seed).randbytes(size)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 import urllib3
 from botocore.config import Config
 
+import s3_client
 from cloud import Cloud, wait_for
 from s3_client import refused
 
@@ -68,7 +69,7 @@ def settings_cloud(hook):
 
 @pytest.fixture(scope="module")
 def s3(settings_cloud):
-    return settings_cloud.client("s3", config=Config(retries={"max_attempts": 1}, s3={"addressing_style": "path"}))
+    return s3_client.client(settings_cloud)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import urllib.parse
 
 import pytest
-from botocore.config import Config
 
+import s3_client
 from conftest import PORT
 from s3_client import refused
 
@@ -15,7 +15,7 @@ BUCKET = "web-pages"
 
 @pytest.fixture(scope="module")
 def s3(cloud):
-    client = cloud.client("s3", config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 0}))
+    client = s3_client.client(cloud)
     client.create_bucket(Bucket=BUCKET)
     return client
 

@@ -10,12 +10,11 @@
 mod case;
 mod names;
 mod pretty;
+mod script;
 mod world;
 
 use case::{Case, Step};
-use pretty::difference;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use world::World;
 
@@ -43,34 +42,7 @@ fn cases() -> BTreeMap<String, PathBuf> {
 /// Goal: every exchange is answered as it was written down, and every reply is one that AWS's model allows.
 #[tokio::test]
 async fn exchanges() {
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let mut replies = tempfile::NamedTempFile::new().unwrap();
-    let (mut different, mut count) = (Vec::new(), 0);
-    for (name, path) in cases() {
-        let written = std::fs::read_to_string(&path).unwrap();
-        let case = Case::parse(&written).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let (came, shapes) = World::new().await.play(&case, &name).await;
-        count += shapes.len();
-        for line in shapes {
-            writeln!(replies, "{line}").unwrap();
-        }
-        let came = came.to_string();
-        if came != written && update {
-            std::fs::write(&path, &came).unwrap();
-        } else if came != written {
-            different.push(format!("{name}:\n{}", difference(&written, &came)));
-        }
-    }
-    assert!(count > 0, "there are no cases");
-    check_shapes(replies.path());
-    assert!(different.is_empty(), "{} cases differ\n{}", different.len(), different.join("\n"));
-}
-
-fn check_shapes(replies: &Path) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/check_shapes.py");
-    let output = std::process::Command::new("python3").arg(script).arg(replies).output().expect("python3 with botocore is installed");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{out}{err}");
+    script::exchanges(cases(), async |case, name| World::new().await.play(case, name).await).await;
 }
 
 /// Goal: no action is without a case of success, nor without one that names what another tenant owns (or a file

@@ -16,21 +16,13 @@
 //!
 //! Lines with `@` say how a request is sent: see [`crate::send::Manner`].
 
+use crate::script::{self, Exchange};
 use std::fmt;
+use std::iter::Peekable;
+use std::str::Lines;
 
-#[derive(Debug)]
-pub(crate) struct Case {
-    pub(crate) steps: Vec<Step>,
-}
-
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// A line for people, or an empty one.
-    Comment(String),
-    /// What is done besides calling: see [`crate::world::World::play`].
-    Do(String),
-    Call(Call),
-}
+pub(crate) type Case = script::Case<Call>;
+pub(crate) type Step = script::Step<Call>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -121,7 +113,7 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// Takes lines while they are a message's; `@` lines go to `manner`.
-fn message<'a>(lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>, manner: &mut Vec<String>) -> Result<Message, String> {
+fn message(lines: &mut Peekable<Lines<'_>>, manner: &mut Vec<String>) -> Result<Message, String> {
     let is_one = |line: &&str| !line.is_empty() && !["#", "!", "<<<", ">>>"].iter().any(|mark| line.starts_with(mark));
     let mut message = Message::default();
     while let Some(line) = lines.next_if(is_one) {
@@ -145,35 +137,18 @@ fn message<'a>(lines: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>, m
     Ok(message)
 }
 
-impl Case {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut steps = Vec::new();
-        let mut lines = text.lines().peekable();
-        while let Some(line) = lines.next() {
-            if let Some(order) = line.strip_prefix("! ") {
-                steps.push(Step::Do(order.into()));
-                continue;
-            }
-            let Some(call) = line.strip_prefix(">>> ") else {
-                if !line.is_empty() && !line.starts_with('#') {
-                    return Err(format!("unexpected line {line:?}"));
-                }
-                steps.push(Step::Comment(line.into()));
-                continue;
-            };
-            let [operation, method, target] = call.splitn(3, ' ').collect::<Vec<_>>()[..] else {
-                return Err(format!("not `OPERATION METHOD TARGET`: {line:?}"));
-            };
-            let mut manner = Vec::new();
-            let request = message(&mut lines, &mut manner)?;
-            let status = lines.next().and_then(|l| l.strip_prefix("<<< ")).ok_or_else(|| format!("no reply to {line:?}"))?;
-            let shown = !status.ends_with('…');
-            let status = status.trim_end_matches(['…', ' ']).parse().map_err(|e| format!("{status:?}: {e}"))?;
-            let reply = message(&mut lines, &mut Vec::new())?;
-            let (operation, method, target) = (operation.to_owned(), method.to_owned(), target.to_owned());
-            steps.push(Step::Call(Call { operation, method, target, manner, request, status, reply: shown.then_some(reply) }));
-        }
-        Ok(Self { steps })
+impl Exchange for Call {
+    fn parse(call: &str, lines: &mut Peekable<Lines<'_>>) -> Result<Self, String> {
+        let [operation, method, target] = call.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+            return Err(format!("not `OPERATION METHOD TARGET`: {call:?}"));
+        };
+        let mut manner = Vec::new();
+        let request = message(lines, &mut manner)?;
+        let status = lines.next().and_then(|l| l.strip_prefix("<<< ")).ok_or_else(|| format!("no reply to {call:?}"))?;
+        let (status, shown) = script::status(status)?;
+        let reply = message(lines, &mut Vec::new())?;
+        let (operation, method, target) = (operation.to_owned(), method.to_owned(), target.to_owned());
+        Ok(Self { operation, method, target, manner, request, status, reply: shown.then_some(reply) })
     }
 }
 
@@ -188,23 +163,11 @@ impl fmt::Display for Message {
     }
 }
 
-impl fmt::Display for Case {
+impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.steps {
-            match step {
-                Step::Comment(line) => writeln!(f, "{line}")?,
-                Step::Do(order) => writeln!(f, "! {order}")?,
-                Step::Call(call) => {
-                    writeln!(f, ">>> {} {} {}", call.operation, call.method, call.target)?;
-                    call.manner.iter().try_for_each(|order| writeln!(f, "@{order}"))?;
-                    write!(f, "{}", call.request)?;
-                    match &call.reply {
-                        Some(reply) => write!(f, "<<< {}\n{reply}", call.status)?,
-                        None => writeln!(f, "<<< {} …", call.status)?,
-                    }
-                }
-            }
-        }
-        Ok(())
+        writeln!(f, "{} {} {}", self.operation, self.method, self.target)?;
+        self.manner.iter().try_for_each(|order| writeln!(f, "@{order}"))?;
+        write!(f, "{}", self.request)?;
+        script::reply(f, self.status, self.reply.as_ref().map(|reply| reply as &dyn fmt::Display))
     }
 }

@@ -10,13 +10,15 @@ mod case;
 mod names;
 #[path = "../../../api/tests/golden/pretty.rs"]
 mod pretty;
+#[path = "../../../api/tests/golden/script.rs"]
+mod script;
 mod send;
+#[path = "../hostile/sign.rs"]
+mod sign;
 mod world;
 
 use case::{Case, Step};
-use pretty::difference;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use world::World;
 
@@ -25,45 +27,16 @@ fn testdata() -> PathBuf {
 }
 
 /// Every case, by its name.
-fn cases() -> BTreeMap<String, (PathBuf, String)> {
+fn cases() -> BTreeMap<String, PathBuf> {
     let paths = std::fs::read_dir(testdata()).unwrap().map(|entry| entry.unwrap().path());
-    let of_path = |path: PathBuf| {
-        let text = std::fs::read_to_string(&path).unwrap();
-        (path.file_stem().unwrap().to_string_lossy().into_owned(), (path, text))
-    };
-    paths.filter(|path| path.extension().is_some_and(|e| e == "http")).map(of_path).collect()
+    let named = |path: PathBuf| (path.file_stem().unwrap().to_string_lossy().into_owned(), path);
+    paths.filter(|path| path.extension().is_some_and(|e| e == "http")).map(named).collect()
 }
 
 /// Goal: every exchange is answered as it was written down, and every reply is one that AWS's model allows.
 #[tokio::test]
 async fn exchanges() {
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let mut replies = tempfile::NamedTempFile::new().unwrap();
-    let (mut different, mut count) = (Vec::new(), 0);
-    for (name, (path, written)) in cases() {
-        let case = Case::parse(&written).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let (came, shapes) = World::new().await.play(&case, &name).await;
-        count += shapes.len();
-        for line in shapes {
-            writeln!(replies, "{line}").unwrap();
-        }
-        let came = came.to_string();
-        if came != written && update {
-            std::fs::write(&path, &came).unwrap();
-        } else if came != written {
-            different.push(format!("{name}:\n{}", difference(&written, &came)));
-        }
-    }
-    assert!(count > 0, "there are no cases");
-    check_shapes(replies.path());
-    assert!(different.is_empty(), "{} cases differ\n{}", different.len(), different.join("\n"));
-}
-
-fn check_shapes(replies: &Path) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/check_shapes.py");
-    let output = std::process::Command::new("python3").arg(script).arg(replies).output().expect("python3 with botocore is installed");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{out}{err}");
+    script::exchanges(cases(), async |case, name| World::new().await.play(case, name).await).await;
 }
 
 /// Operations that never succeed: no bucket has a replication, since PutBucketReplication isn't built.
@@ -74,7 +47,7 @@ const NEVER: [&str; 1] = ["GetBucketReplication"];
 fn every_operation_has_its_exchange() {
     let shown: BTreeSet<String> = cases()
         .iter()
-        .flat_map(|(name, (_, text))| Case::parse(text).unwrap_or_else(|e| panic!("{name}: {e}")).steps)
+        .flat_map(|(name, path)| Case::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}")).steps)
         .filter_map(|step| match step {
             Step::Call(call) if call.status < 400 && call.reply.is_some() => Some(call.operation),
             Step::Call(_) | Step::Do(_) | Step::Comment(_) => None,

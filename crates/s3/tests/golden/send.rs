@@ -1,14 +1,13 @@
 //! How a call of a case becomes a request.
 
 use crate::case::{Call, Text};
+use crate::sign::{Signer, hex};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use md5::Md5;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const HOST: &str = "127.0.0.1:4566";
@@ -68,43 +67,11 @@ impl Manner {
     }
 }
 
-fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(text).finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// A key that signs ("Calculating a signature").
-struct Signer {
-    key: String,
-    secret: String,
-    region: String,
-    date: String,
-}
-
 impl Signer {
-    fn scope(&self) -> String {
-        format!("{}/{}/s3/aws4_request", &self.date[..8], self.region)
-    }
-
-    fn credential(&self) -> String {
-        format!("{}/{}", self.key, self.scope())
-    }
-
-    fn sign(&self, text: &str) -> String {
-        let key = self.scope().split('/').fold(format!("AWS4{}", self.secret).into_bytes(), |key, word| hmac(&key, word));
-        hex(&hmac(&key, text))
-    }
-
     /// The signature of a request.
     fn request(&self, call: &Call, query: &str, headers: &HeaderMap, hash: &str) -> (String, String) {
         let path = call.target.split('?').next().unwrap_or_default();

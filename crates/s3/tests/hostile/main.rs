@@ -5,6 +5,7 @@
 
 mod judge;
 mod requests;
+mod sign;
 mod words;
 mod world;
 

@@ -1,7 +1,7 @@
 //! A front before an empty engine, and requests that are signed as a client's.
 
+use super::sign::{Signer, hex};
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -12,7 +12,6 @@ use objects::{MasterKey, Objects, Options};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rand::SeedableRng as _;
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use store::{Mode, Store};
 
@@ -27,27 +26,6 @@ impl Clock for RealClock {
     fn now(&self) -> Timestamp {
         let since = std::time::UNIX_EPOCH.elapsed().unwrap();
         Timestamp(i64::try_from(since.as_millis()).unwrap())
-    }
-}
-
-/// The signature of a text, its credential and its date; a form's policy is signed by it as well.
-pub(crate) struct Signer {
-    /// `20261124T040739Z`
-    pub(crate) date: String,
-}
-
-impl Signer {
-    fn scope(&self) -> String {
-        format!("{}/us-east-1/s3/aws4_request", &self.date[..8])
-    }
-
-    pub(crate) fn credential(&self) -> String {
-        format!("{KEY}/{}", self.scope())
-    }
-
-    pub(crate) fn sign(&self, text: &str) -> String {
-        let key = self.scope().split('/').fold(format!("AWS4{SECRET}").into_bytes(), |key, word| hmac(&key, word));
-        hex(&hmac(&key, text))
     }
 }
 
@@ -108,22 +86,12 @@ fn encode(bytes: &[u8]) -> String {
     percent_encode(bytes, ENCODED).to_string()
 }
 
-fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(text).finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let now = RealClock.now();
         let date = now.iso8601_seconds().replace(['-', ':'], "");
+        let signer = Signer { key: KEY.into(), secret: SECRET.into(), region: "us-east-1".into(), date };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let front = runtime.block_on(async {
             let store = Store::open(&dir.path().join("state.db"), Mode::Simulated, Arc::new(NoFaults)).unwrap();
@@ -140,7 +108,7 @@ impl World {
             let rng = rand::rngs::StdRng::seed_from_u64(1);
             s3::Front::new(objects, store, Arc::new(RealClock), rng, s3::Settings::default())
         });
-        Self { runtime, front, signer: Signer { date }, buckets: std::cell::Cell::new(0), _dir: dir }
+        Self { runtime, front, signer, buckets: std::cell::Cell::new(0), _dir: dir }
     }
 
     /// A new bucket with an object `k` and an upload of the key `u`: its name and the upload's id.

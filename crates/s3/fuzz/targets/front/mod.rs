@@ -5,6 +5,8 @@
 mod judge;
 #[path = "../../../tests/hostile/requests.rs"]
 mod requests;
+#[path = "../../../tests/hostile/sign.rs"]
+mod sign;
 #[path = "../../../tests/hostile/words.rs"]
 mod words;
 #[path = "../../../tests/hostile/world.rs"]
