@@ -97,8 +97,15 @@ impl Host {
         fs::read_to_string(self.place().directory().join(format!("{berth}.pid"))).unwrap().trim().parse().unwrap()
     }
 
+    /// Kills a process and waits for its end: until then its place is taken and its socket takes connections.
     fn kill(&self, berth: &str) {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid(berth)), nix::sys::signal::Signal::SIGKILL).unwrap();
+        let place = process::Berth::new(self.place().directory(), berth);
+        let start = Instant::now();
+        while place.is_taken().unwrap() {
+            assert!(start.elapsed() < KILL_LIMIT, "{berth} was killed, and is still there");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn console(&self) -> UnixStream {
@@ -338,7 +345,7 @@ async fn the_console_is_bounded_and_goes_on_without_server_or_helper() {
     host.kill("console");
     let (qemu, _) = host.qemu().await;
     let start = Instant::now();
-    // Its place is taken before it listens; the old one's socket may still be there.
+    // Its place is taken before it listens.
     while !host.place().console_helper().is_taken().unwrap() || console_connect(&host.config.data_dir, &host.id).is_err() {
         assert!(start.elapsed() < LIMIT);
         tokio::time::sleep(Duration::from_millis(20)).await;
