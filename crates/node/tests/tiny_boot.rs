@@ -68,7 +68,8 @@ impl Guest {
                 "-machine",
                 "q35",
                 "-accel",
-                "tcg,thread=multi",
+                // Debian 12's QEMU loses changes to code between threads (see the driver's `THREADS_SOUND`).
+                "tcg,thread=single",
                 "-cpu",
                 "max",
                 "-m",

@@ -1,4 +1,4 @@
-//! What this QEMU can do, found by asking it: never by its version.
+//! What this QEMU can do, found by asking it; by its version only where it can't know: of its faults.
 
 use super::process::{self, Launch};
 use super::qmp::Qmp;
@@ -23,6 +23,11 @@ const NEEDED: [(&str, &str); 5] = [
     ("pcie-pci-bridge", "msi"),
     ("isa-serial", "chardev"),
 ];
+
+/// The first version, major and minor, whose translating threads don't lose each other's changes to code. Before it, one virtual processor may
+/// go on with what another has just rewritten; Linux rewrites itself while it boots, and one boot in some hundreds ended in `int3` (QEMU's
+/// commit deba78709a, "accel/tcg: Always lock pages before translation").
+const THREADS_SOUND: (u64, u64) = (8, 1);
 
 /// How QEMU reads and writes files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub(crate) struct Capabilities {
     pub(crate) nvme: bool,
     /// Whether QEMU can confine itself (`-sandbox`).
     pub(crate) sandbox: bool,
+    /// Whether TCG may run each virtual processor in a thread of its own.
+    pub(crate) tcg_threads: bool,
 }
 
 /// Asks the configured QEMU, which is started without a machine for it. `directory` is on the file system that will be read and written.
@@ -124,7 +131,14 @@ async fn ask(qmp: &Qmp) -> Result<Capabilities> {
         pvpanic: has(qmp, "pvpanic", "ioport").await?,
         nvme: has(qmp, "nvme", "serial").await?,
         sandbox,
+        tcg_threads: threads_sound(&qmp.execute("query-version", Value::Null, LIMIT).await?),
     })
+}
+
+/// What the answer to `query-version` means for TCG's threads.
+fn threads_sound(version: &Value) -> bool {
+    let number = |name: &str| version["qemu"][name].as_u64().unwrap_or_default();
+    (number("major"), number("minor")) >= THREADS_SOUND
 }
 
 async fn has(qmp: &Qmp, device: &str, property: &str) -> Result<bool> {
@@ -164,6 +178,13 @@ mod tests {
         let found = probe(&config, user, directory.path()).await.unwrap();
         assert!(found.vmgenid && found.pvpanic && found.nvme && found.sandbox, "{found:?}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn threads_come_with_the_version_that_mended_them() {
+        let sound = |major: u64, minor: u64| threads_sound(&json!({ "qemu": { "major": major, "minor": minor, "micro": 22 } }));
+        assert!(!sound(7, 2) && !sound(8, 0) && sound(8, 1) && sound(10, 0));
+        assert!(!threads_sound(&Value::Null));
     }
 
     #[tokio::test]

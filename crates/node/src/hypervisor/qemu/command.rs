@@ -184,7 +184,8 @@ fn machine(builder: &mut Builder, spec: &MachineSpec, accelerator: &AcceleratorR
     match accelerator.accelerator {
         Accelerator::Kvm => builder.words("-accel kvm -cpu host"),
         Accelerator::Tcg | Accelerator::Fake => {
-            builder.option("-accel", format!("tcg,thread=multi,tb-size={TCG_CACHE_MIB}"));
+            let threads = if builder.capabilities.tcg_threads { "multi" } else { "single" };
+            builder.option("-accel", format!("tcg,thread={threads},tb-size={TCG_CACHE_MIB}"));
             builder.words("-cpu max");
         }
     }

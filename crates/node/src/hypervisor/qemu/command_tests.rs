@@ -5,7 +5,8 @@ use super::*;
 use model::machine::{Disk, Interface};
 use model::network_interface::Mac;
 
-const CAPABILITIES: Capabilities = Capabilities { aio: Aio::IoUring, vmgenid: true, pvpanic: true, nvme: true, sandbox: true };
+const CAPABILITIES: Capabilities =
+    Capabilities { aio: Aio::IoUring, vmgenid: true, pvpanic: true, nvme: true, sandbox: true, tcg_threads: true };
 
 fn report(accelerator: Accelerator) -> AcceleratorReport {
     AcceleratorReport { accelerator, reason: String::new(), cpu_flags: Vec::new(), kvm_group: None }
@@ -57,6 +58,8 @@ fn a_volume_is_a_chain_that_stops_the_guest_on_errors() {
 fn the_accelerator_decides_the_processor() {
     let tcg = line(&spec(), &open(), CAPABILITIES, Accelerator::Tcg).unwrap();
     has(&tcg, "-accel tcg,thread=multi,tb-size=128 -cpu max");
+    let old = line(&spec(), &open(), Capabilities { tcg_threads: false, ..CAPABILITIES }, Accelerator::Tcg).unwrap();
+    has(&old, "-accel tcg,thread=single,tb-size=128 -cpu max");
     let kvm = line(&spec(), &open(), CAPABILITIES, Accelerator::Kvm).unwrap();
     has(&kvm, "-accel kvm -cpu host");
 }
