@@ -56,6 +56,8 @@ class Cloud:
         return self
 
     def log_end(self, lines=40):
+        if not self.log.is_file():
+            return f"(the log is {self.log})"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def kill(self):

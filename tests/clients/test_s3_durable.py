@@ -1,9 +1,11 @@
 """What S3 answered for is there after `kill -9`, what was cut off is not, and a full disk refuses writes and goes on reading."""
 
+import contextlib
 import hashlib
 import http.server
 import json
 import os
+import pathlib
 import random
 import socket
 import subprocess
@@ -189,13 +191,26 @@ def test_a_full_disk_refuses_writes_and_goes_on_reading(own):
             except ClientError as error:
                 refused = error.response
                 break
-        assert stored >= 2 and refused, "the disk was never full"
+        assert stored >= 3 and refused, "the disk was never full"
         assert (refused["Error"]["Code"], refused["ResponseMetadata"]["HTTPStatusCode"]) == ("InsufficientStorage", 507)
         assert len(client.list_objects_v2(Bucket="kept")["Contents"]) == stored
         assert hashlib.sha256(client.get_object(Bucket="kept", Key="k0")["Body"].read()).digest() == hashlib.sha256(body).digest()
         client.delete_object(Bucket="kept", Key="k0")
         client.delete_object(Bucket="kept", Key="k1")
         client.put_object(Bucket="kept", Key="again", Body=b"room")
+
+        # Nothing at all is left, for the log neither. It starts, reads, and refuses.
+        own.stop()
+        with open(small / "ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while ballast.write(bytes(4096)):
+                pass
+        own.log = pathlib.Path("/dev/full")
+        own.start()
+        client = quick(own)
+        for _ in range(2):
+            with pytest.raises(ClientError, match="InsufficientStorage"):
+                client.put_object(Bucket="kept", Key="more", Body=body)
+        assert hashlib.sha256(client.get_object(Bucket="kept", Key="k2")["Body"].read()).digest() == hashlib.sha256(body).digest()
     finally:
         own.stop()
         subprocess.run(["umount", str(small)], check=True)

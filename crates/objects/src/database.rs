@@ -16,7 +16,10 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x5069_6c4f;
 /// Bytes of a page: two bodies of 4 KiB don't fit into less.
 const PAGE_BYTES: u32 = 16 * 1024;
-/// How long a commit waits for a reader of the file that is not ours, such as a backup.
+/// SQLite's way to files. This one keeps the index of the write-ahead log in memory instead of a mapped file, and the database to this process. A
+/// mapped file kills the process when a full disk or a quota has no room for a page of it (SIGBUS): btrfs wants new room for each write.
+const VFS: &str = "unix-excl";
+/// How long another program, such as a backup, may still use the file when it is opened; then it is ours alone.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Pages of the log (64 MiB) after which they are written back into the database.
 const CHECKPOINT_PAGES: u32 = 4096;
@@ -133,7 +136,8 @@ fn open(path: &Path, durable: bool) -> anyhow::Result<Database> {
     lock.try_lock().context("it is in use by another process")?;
     // Made before SQLite makes it, so that only its owner may read it. The log takes its permissions from it.
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let mut connection =
+        Connection::open_with_flags_and_vfs(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, VFS)?;
     connection.busy_timeout(BUSY_WAIT)?;
     let found: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
@@ -197,7 +201,8 @@ impl Readers {
     }
 
     fn connect(&self) -> Result<Connection> {
-        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection =
+            Connection::open_with_flags_and_vfs(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, VFS)?;
         connection.busy_timeout(BUSY_WAIT)?;
         connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
         prepare_once(&connection)?;

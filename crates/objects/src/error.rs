@@ -88,8 +88,7 @@ fn is_full(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// SQLite's codes for calls that take room. Not for a sync: after that it is unknown whether a write was kept.
-const WRITES: [i32; 5] =
-    [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_TRUNCATE, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMOPEN, ffi::SQLITE_CANTOPEN];
+const WRITES: [i32; 3] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_TRUNCATE, ffi::SQLITE_CANTOPEN];
 
 fn no_room(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)

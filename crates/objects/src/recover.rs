@@ -3,7 +3,7 @@
 use crate::body::FileId;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// Finishes deletions and moves that the index knows of, and deletes what never got into it.
 pub(crate) fn recover(connection: &Connection, files: &Files) -> Result<()> {
@@ -28,8 +28,19 @@ pub(crate) fn recover(connection: &Connection, files: &Files) -> Result<()> {
     }
     files.sync_homes(garbage.iter().chain(&arriving))?;
     files.hit("objects.recover.before")?;
-    connection.execute_batch("BEGIN IMMEDIATE; DELETE FROM garbage; DELETE FROM arriving; COMMIT")?;
+    match forget(connection) {
+        // Reads go on: the next start does the same again, which changes nothing.
+        Err(Error::Full) => tracing::warn!("the disk under S3 is full: what a start has tidied up can't be noted"),
+        noted => noted?,
+    }
     files.hit("objects.recover.after")
+}
+
+/// Forgets what was under way.
+fn forget(connection: &Connection) -> Result<()> {
+    let tx = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+    tx.execute_batch("DELETE FROM garbage; DELETE FROM arriving")?;
+    Ok(tx.commit()?)
 }
 
 fn names(connection: &Connection, sql: &str) -> Result<Vec<FileId>> {

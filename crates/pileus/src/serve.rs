@@ -18,7 +18,9 @@ const WORKERS: usize = 2;
 
 pub(crate) fn run(data_dir: &Path, args: &ServeArgs) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    // A log that can't be written, on a full disk for one, must not be complained of on stderr: that is the log, and the complaint a panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
     let mut config = Config::load(args.config.as_deref())?;
     if let Some(listen) = args.listen {
         config.listen = listen;

@@ -17,7 +17,10 @@ use std::time::Duration;
 
 /// `Pils`, in the header of the file.
 const APPLICATION_ID: i32 = 0x5069_6c73;
-/// How long a commit waits for a reader of the file that is not ours, such as a backup.
+/// SQLite's way to files. This one keeps the index of the write-ahead log in memory instead of a mapped file, and the database to this process. A
+/// mapped file kills the process when a full disk or a quota has no room for a page of it (SIGBUS): btrfs wants new room for each write.
+const VFS: &str = "unix-excl";
+/// How long another program, such as a backup, may still use the file when it is opened; then it is ours alone.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// The audit trail is pruned each time this many records were added, and loses at most this many by age then.
 const AUDIT_PRUNE_RECORDS: i64 = 1024;
@@ -59,7 +62,8 @@ impl Database {
     pub(crate) fn open(path: &Path, mode: Mode) -> Result<Self, OpenError> {
         let lock = lock(path)?;
         create(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
-        let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let mut connection =
+            Connection::open_with_flags_and_vfs(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, VFS)?;
         connection.busy_timeout(BUSY_WAIT)?;
         check_header(&connection, path)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -113,7 +117,7 @@ impl Database {
 
 /// Reads the newest audit records of a scope, newest first, over a connection of its own.
 pub(crate) fn audit_newest(path: &Path, scope: &Scope, count: usize) -> rusqlite::Result<Vec<AuditRecord>> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = Connection::open_with_flags_and_vfs(path, OpenFlags::SQLITE_OPEN_READ_ONLY, VFS)?;
     connection.busy_timeout(BUSY_WAIT)?;
     let mut select = connection
         .prepare("SELECT time, action, request_id, error FROM audit WHERE account = ?1 AND region = ?2 ORDER BY sequence DESC LIMIT ?3")?;
