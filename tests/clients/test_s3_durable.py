@@ -126,7 +126,7 @@ def test_kill_9_loses_no_notification():
         port = taken.getsockname()[1]
         config = f"{directory}/pileus.toml"
         with open(config, "w") as file:
-            file.write(f'[s3]\nwebhooks = {{ "{queue}" = "http://127.0.0.1:{port}/" }}\n')
+            file.write(f'[s3]\nwebhooks = {{ "{queue}" = "http://127.0.0.1:{port}/" }}\nwebhooks_for_all = ["{queue}"]\n')
         cloud = Cloud(f"{directory}/data", listen=f"127.0.0.1:{PORT}", simulate=True, config=config).start()
         try:
             client = quick(cloud)

@@ -12,6 +12,7 @@ import urllib.request
 import pytest
 import urllib3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 import s3_client
 from cloud import Cloud, wait_for
@@ -21,6 +22,7 @@ PORT = 45740
 DAY = 1
 QUEUE = "arn:aws:sqs:us-east-1:000000000000:heard"
 TOPIC = "arn:aws:sns:us-east-1:000000000000:deaf"
+THEIRS = "arn:aws:sqs:us-east-1:000000000001:theirs"
 
 
 class Hook(http.server.BaseHTTPRequestHandler):
@@ -59,7 +61,8 @@ def settings_cloud(hook):
         with open(config, "w") as file:
             file.write(f"[s3]\nlifecycle_debug_day_seconds = {DAY}\nlog_delivery_seconds = 1\n")
             # Port 9 hears nobody.
-            file.write(f'webhooks = {{ "{QUEUE}" = "{hook}", "{TOPIC}" = "http://127.0.0.1:9" }}\n')
+            file.write(f'webhooks = {{ "{QUEUE}" = "{hook}", "{TOPIC}" = "http://127.0.0.1:9", "{THEIRS}" = "{hook}" }}\n')
+            file.write(f'webhooks_for_all = ["{QUEUE}", "{TOPIC}"]\n')
         cloud = Cloud(f"{directory}/data", listen=f"127.0.0.1:{PORT}", simulate=True, config=config).start()
         try:
             yield cloud
@@ -260,6 +263,33 @@ def test_notifications_are_judged(s3, bucket):
     assert refused(s3.get_bucket_replication, Bucket=bucket) == ("ReplicationConfigurationNotFoundError", 404)
     assert refused(s3.list_bucket_analytics_configurations, Bucket=bucket) == ("NotImplemented", 501)
     assert refused(s3.list_bucket_intelligent_tiering_configurations, Bucket=bucket) == ("NotImplemented", 501)
+
+
+def test_another_accounts_destination_is_none(s3, bucket, settings_cloud):
+    def put(arn, **more):
+        wanted = [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]
+        return s3.put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"QueueConfigurations": wanted}, **more)
+
+    answers = []
+    for arn in (THEIRS, QUEUE + "-unknown"):
+        with pytest.raises(ClientError) as error:
+            put(arn)
+        answers.append(error.value.response["Error"])
+    assert answers[0] == answers[1], "they look the same"
+    assert answers[0]["Message"] == "Unable to validate the following destination configurations"
+    # As one that was kept before destinations had owners.
+    put(THEIRS, SkipDestinationValidation=True)
+    s3.put_object(Bucket=bucket, Key="theirs", Body=b"x")
+    put(QUEUE)
+    s3.put_object(Bucket=bucket, Key="ours", Body=b"x")
+    wait_for("the one for all is heard", 5, lambda: events(bucket)[0] == [("ObjectCreated:Put", "ours")])
+    assert not [d for d, _ in Hook.heard if d == THEIRS]
+    put(THEIRS, SkipDestinationValidation=True)
+    assert settings_cloud.stop() == 0
+    settings_cloud.start()
+    said = [line for line in settings_cloud.log.read_text().splitlines() if "the webhook that they name is another account's" in line]
+    assert len(said) == 1 and bucket in said[0] and THEIRS in said[0]
 
 
 # ---- access logs

@@ -92,6 +92,11 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (destination, bucket, number)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- Of the bucket, which may be gone; nobody's if it was before this was asked.
+    ALTER TABLE event ADD COLUMN owner TEXT NOT NULL DEFAULT '000000000000';
+    UPDATE event SET owner = coalesce((SELECT document ->> 'owner' FROM bucket WHERE bucket.number = event.bucket), owner);
+",
 ];
 
 /// The writing connection and the lock. Dropping it closes the file.
@@ -237,6 +242,27 @@ mod tests {
         let again = Database::open(&path, false).unwrap();
         assert_eq!(null_age(&again.connection, 1, "k").unwrap(), Some(-2));
         assert_eq!(null_age(&again.connection, 1, "other").unwrap(), None);
+    }
+
+    #[test]
+    fn events_of_before_get_their_buckets_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.db");
+        let old = Connection::open(&path).unwrap();
+        MIGRATIONS[..3].iter().for_each(|sql| old.execute_batch(sql).unwrap());
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 3).unwrap();
+        let bucket = r#"INSERT INTO bucket (number, name, document) VALUES (7, 'b', '{"name": "b", "owner": "111122223333",
+            "region": "us-east-1", "created": 0}')"#;
+        old.execute(bucket, ()).unwrap();
+        for bucket in [7, 8] {
+            old.execute("INSERT INTO event (destination, bucket, number, body) VALUES ('d', ?1, 1, '{}')", [bucket]).unwrap();
+        }
+        drop(old);
+        let database = Database::open(&path, false).unwrap();
+        let mut select = database.connection.prepare("SELECT owner FROM event ORDER BY bucket").unwrap();
+        let owners = select.query_map((), |row| row.get::<_, String>(0)).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+        assert_eq!(owners, ["111122223333", "000000000000"]);
     }
 
     #[test]

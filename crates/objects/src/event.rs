@@ -1,10 +1,12 @@
 //! Events: what is to be told of changes. They are written in the transaction of the change and wait until somebody has told them.
 
+use crate::core::Entry;
 use crate::error::Result;
 use crate::noun::{Bucket, Version};
 use crate::objects::Objects;
 use crate::request::{Delete, Deleted};
 use crate::tx::Tx;
+use model::scope::AccountId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -64,7 +66,7 @@ impl Objects {
     /// [`crate::Error::NoSuchBucket`], [`crate::Error::Full`], [`crate::Error::Io`].
     pub async fn events_put(&self, bucket: &str, events: Vec<Event>) -> Result<()> {
         let bucket = bucket.to_owned();
-        self.queue()?.write(move |tx| tx.events_put(tx.bucket(&bucket)?.number, &events)).await
+        self.queue()?.write(move |tx| tx.events_put(&tx.bucket(&bucket)?, &events)).await
     }
 
     /// The oldest events, at most `max`, for a destination of the first bucket after this number that has any.
@@ -90,14 +92,12 @@ impl Objects {
         done.await
     }
 
-    /// Forgets events for other destinations than these. How many.
+    /// Forgets all events but those that `keep` wants, by their bucket's owner and their destination. How many it forgot.
     ///
     /// # Errors
     /// [`crate::Error::Full`], [`crate::Error::Io`].
-    pub async fn events_keep(&self, destinations: Vec<String>) -> Result<usize> {
-        let kept = serde_json::to_string(&destinations)?;
-        let sql = "DELETE FROM event WHERE destination NOT IN (SELECT value FROM json_each(?1))";
-        self.queue()?.write(move |tx| Ok(tx.connection.execute(sql, [kept])?)).await
+    pub async fn events_keep(&self, keep: impl Fn(&AccountId, &str) -> bool + Send + 'static) -> Result<usize> {
+        self.queue()?.write(move |tx| tx.events_keep(keep)).await
     }
 }
 
@@ -106,10 +106,24 @@ impl Tx<'_> {
     pub(crate) fn show(&mut self, witness: Option<&Arc<dyn Witness>>, bucket: &str, change: Change<'_>) -> Result<()> {
         let Some(witness) = witness else { return Ok(()) };
         let entry = self.bucket(bucket)?;
-        self.events_put(entry.number, &witness.tell(&entry.bucket, change))
+        self.events_put(&entry, &witness.tell(&entry.bucket, change))
     }
 
-    fn events_put(&mut self, bucket: i64, events: &[Event]) -> Result<()> {
+    fn events_keep(&self, keep: impl Fn(&AccountId, &str) -> bool) -> Result<usize> {
+        let mut select = self.connection.prepare("SELECT DISTINCT destination, owner FROM event")?;
+        let pairs = select.query_map((), |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<Vec<(String, String)>, _>>()?;
+        let mut forgotten = 0;
+        for (destination, owner) in pairs {
+            if !owner.parse().is_ok_and(|owner| keep(&owner, &destination)) {
+                let sql = "DELETE FROM event WHERE destination = ?1 AND owner = ?2";
+                forgotten += self.connection.execute(sql, params![destination, owner])?;
+            }
+        }
+        Ok(forgotten)
+    }
+
+    fn events_put(&mut self, entry: &Entry, events: &[Event]) -> Result<()> {
+        let (bucket, owner) = (entry.number, entry.bucket.owner.as_str());
         for Event { destination, body } in events {
             // They are told in their order: what waits is without holes.
             let mut ends = self.connection.prepare_cached(
@@ -121,9 +135,10 @@ impl Tx<'_> {
                 tracing::error!(destination, "too many events of a bucket wait for their destination: one is lost");
                 continue;
             }
-            let mut insert =
-                self.connection.prepare_cached("INSERT INTO event (destination, bucket, number, body) VALUES (?1, ?2, ?3, ?4)")?;
-            insert.execute(params![destination, bucket, last + 1, body])?;
+            let mut insert = self
+                .connection
+                .prepare_cached("INSERT INTO event (destination, bucket, number, body, owner) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            insert.execute(params![destination, bucket, last + 1, body, owner])?;
             self.effects.events = true;
         }
         Ok(())

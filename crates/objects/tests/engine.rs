@@ -381,8 +381,10 @@ async fn events_wait_until_they_are_told() {
     assert!(engine.events("d", page.bucket, 9).await.unwrap().is_none() && engine.events("other", 0, 9).await.unwrap().is_none());
     engine.events_done("d", page.bucket, 2).await.unwrap();
     assert_eq!(engine.events("d", 0, 9).await.unwrap().unwrap().events, [(3, "b -none None".to_owned())]);
-    assert_eq!(engine.events_keep(vec!["d".into()]).await.unwrap(), 0);
-    assert_eq!(engine.events_keep(vec!["other".into()]).await.unwrap(), 1);
+    let owner = engine.bucket("b").unwrap().owner.clone();
+    let whose = owner.clone();
+    assert_eq!(engine.events_keep(move |account, destination| *account == whose && destination == "d").await.unwrap(), 0);
+    assert_eq!(engine.events_keep(move |account, destination| *account == owner && destination == "other").await.unwrap(), 1);
     assert!(engine.events("d", 0, 9).await.unwrap().is_none());
 }
 

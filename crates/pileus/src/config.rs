@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -113,6 +113,8 @@ pub(crate) struct S3 {
     pub(crate) log_delivery_seconds: u32,
     /// Where notifications of buckets go: ARNs of topics, queues and functions, and the `http://` addresses that stand for them.
     pub(crate) webhooks: BTreeMap<String, String>,
+    /// ARNs of these that buckets of all accounts may name; any other only buckets of the account in its ARN.
+    pub(crate) webhooks_for_all: BTreeSet<String>,
 }
 
 impl Default for S3 {
@@ -126,6 +128,7 @@ impl Default for S3 {
             lifecycle_debug_day_seconds: 0,
             log_delivery_seconds: 300,
             webhooks: BTreeMap::new(),
+            webhooks_for_all: BTreeSet::new(),
         }
     }
 }
@@ -150,6 +153,7 @@ impl S3 {
             lifecycle_debug_day_seconds: Some(self.lifecycle_debug_day_seconds).filter(|seconds| *seconds > 0),
             log_delivery_seconds: self.log_delivery_seconds,
             webhooks: self.webhooks.clone(),
+            webhooks_for_all: self.webhooks_for_all.clone(),
         }
     }
 }
@@ -201,6 +205,9 @@ impl Config {
         for (arn, address) in &self.s3.webhooks {
             s3::webhook_check(arn, address).context("s3.webhooks")?;
         }
+        for arn in &self.s3.webhooks_for_all {
+            anyhow::ensure!(self.s3.webhooks.contains_key(arn), "s3.webhooks_for_all: {arn:?} is none of s3.webhooks");
+        }
         self.region.parse::<model::scope::Region>().map_err(|_| anyhow::anyhow!("region: {:?} is no region of AWS", self.region))?;
         anyhow::ensure!(self.capacity.vcpu_overcommit >= 1.0, "capacity.vcpu_overcommit: must be at least 1");
         anyhow::ensure!(self.capacity.memory_overcommit > 0.0, "capacity.memory_overcommit: must be above 0");
@@ -250,5 +257,8 @@ mod tests {
         std::fs::write(file.path(), "region = \"mars-1\"").unwrap();
         let error = Config::load(Some(file.path())).unwrap_err();
         assert!(format!("{error:#}").contains("mars-1"), "{error:#}");
+        std::fs::write(file.path(), "[s3]\nwebhooks_for_all = [\"arn:aws:sqs:us-east-1:000000000000:none\"]").unwrap();
+        let error = Config::load(Some(file.path())).unwrap_err();
+        assert!(format!("{error:#}").contains(":none"), "{error:#}");
     }
 }

@@ -65,10 +65,11 @@ pub(crate) async fn notification_put(
     }
     let rules = read(&wanted)?;
     check(&rules)?;
-    if !input.skip_destination_validation.unwrap_or_default() && rules.iter().any(|rule| !s3.settings.webhooks.contains_key(&rule.arn)) {
+    let bucket = s3.bucket(&input.bucket)?;
+    let unknown = |rule: &Rule| !s3.settings.has_destination(&bucket.owner, &rule.arn);
+    if !input.skip_destination_validation.unwrap_or_default() && rules.iter().any(unknown) {
         return Err(s3_error!(InvalidArgument, "Unable to validate the following destination configurations"));
     }
-    let bucket = s3.bucket(&input.bucket)?;
     if rules.is_empty() {
         super::document_delete(s3, &input.bucket, NOTIFICATION).await?;
     } else {

@@ -8,6 +8,7 @@ mod record;
 mod watch;
 pub(crate) mod webhook;
 
+pub(crate) use webhook::destination_owner;
 pub use webhook::{BadWebhook, webhook_check};
 
 use crate::error::{self, Result};
@@ -119,7 +120,7 @@ impl S3 {
     pub(crate) async fn tell_test(&self, bucket: &Bucket, rules: &[Rule], request: &str) -> Result<()> {
         let body = record::test(bucket, request, self.now());
         // Nobody delivers to others.
-        let known = rules.iter().filter(|rule| self.settings.webhooks.contains_key(&rule.arn));
+        let known = rules.iter().filter(|rule| self.settings.has_destination(&bucket.owner, &rule.arn));
         let events = known.map(|rule| Event { destination: rule.arn.clone(), body: body.clone() }).collect();
         self.objects.events_put(&bucket.name, events).await.map_err(error::engine)
     }

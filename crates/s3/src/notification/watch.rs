@@ -112,8 +112,8 @@ impl Witness for Watch {
         // Why the rules can't be read is in the log. What happens, happens.
         let Ok(Some(rules)) = notification_rules(bucket) else { return Vec::new() };
         let Some(happening) = self.happening(bucket, change) else { return Vec::new() };
-        // Nobody delivers to others than the operator named.
-        let known = |arn: &str| self.settings.webhooks.contains_key(arn);
+        // Nobody delivers to others than the operator gave the bucket's owner.
+        let known = |arn: &str| self.settings.has_destination(&bucket.owner, arn);
         let wanted = rules.iter().filter(|rule| rule.wants(happening.name, happening.key) && known(&rule.arn));
         let now = self.clock.now();
         let sequencer = self.events.sequencer(now);

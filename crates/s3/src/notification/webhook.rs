@@ -1,13 +1,18 @@
 //! Delivers events to the addresses that the operator gave to destinations: a POST of the JSON, tried again for a while.
 
+use crate::configuration::notification_rules;
 use crate::service::S3;
+use crate::settings::Settings;
 use crate::upkeep::rest;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
-use objects::Waiting;
+use model::scope::AccountId;
+use objects::{Bucket, Waiting};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -19,6 +24,8 @@ const PAGE_EVENTS: u32 = 32;
 const ATTEMPTS: u32 = 5;
 /// How long the first try waits for the second; each next one waits twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Buckets that name others' webhooks and are told of one by one, at each start.
+const FOREIGN_TOLD_MAX: usize = 100;
 /// How long a destination may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -38,21 +45,59 @@ pub enum BadWebhook {
 /// # Errors
 /// [`BadWebhook`].
 pub fn webhook_check(arn: &str, address: &str) -> Result<(), BadWebhook> {
-    if !["arn:aws:sns:", "arn:aws:sqs:", "arn:aws:lambda:"].iter().any(|start| arn.starts_with(start)) {
+    if destination_owner(arn).is_none() {
         return Err(BadWebhook::Arn(arn.to_owned()));
     }
     let uri = address.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
     uri.map(drop).ok_or_else(|| BadWebhook::Address(address.to_owned()))
 }
 
-/// Delivers what waits, each destination's by a task of its own, so that a slow one holds up nobody else.
-pub(crate) async fn deliver(s3: S3, stopping: watch::Receiver<bool>) {
-    let named = s3.settings.webhooks.keys().cloned().collect();
-    match s3.objects.events_keep(named).await {
+/// The account in the ARN of a topic, queue or function; nothing if it isn't one's ARN.
+pub(crate) fn destination_owner(arn: &str) -> Option<AccountId> {
+    let mut parts = ["arn:aws:sns:", "arn:aws:sqs:", "arn:aws:lambda:"].iter().find_map(|start| arn.strip_prefix(start))?.splitn(3, ':');
+    let (region, account, name) = (parts.next()?, parts.next()?, parts.next()?);
+    if region.is_empty() || name.is_empty() { None } else { account.parse().ok() }
+}
+
+/// Says what of the operator's list and the buckets' settings doesn't go together, and gives up what waits for destinations that are no
+/// longer there for the bucket.
+async fn settle(s3: &S3) {
+    let settings = s3.settings.clone();
+    let snapshot = s3.store.snapshot();
+    for arn in settings.webhooks.keys().filter(|arn| !settings.webhooks_for_all.contains(*arn)) {
+        if destination_owner(arn).is_none_or(|owner| snapshot.account(&owner).is_none()) {
+            tracing::warn!(destination = arn, "no bucket can name this webhook: it isn't in webhooks_for_all, and its account isn't there");
+        }
+    }
+    let foreign = foreign(&settings, &s3.objects.buckets_all());
+    for (bucket, destination) in foreign.iter().take(FOREIGN_TOLD_MAX) {
+        tracing::warn!(bucket, destination, "a bucket's notifications go to nobody: the webhook that they name is another account's");
+    }
+    if foreign.len() > FOREIGN_TOLD_MAX {
+        tracing::warn!(buckets = foreign.len(), "more notifications name webhooks of other accounts");
+    }
+    match s3.objects.events_keep(move |owner, arn| settings.has_destination(owner, arn)).await {
         Ok(0) => {}
-        Ok(lost) => tracing::warn!(lost, "notifications for destinations that have no address any more are given up"),
+        Ok(lost) => tracing::warn!(lost, "notifications for destinations that are no longer there are given up"),
         Err(error) => failed(&error),
     }
+}
+
+/// The buckets whose owners named somebody else's webhook, and that.
+fn foreign(settings: &Settings, buckets: &[Arc<Bucket>]) -> Vec<(String, String)> {
+    let named = |bucket: &Arc<Bucket>| {
+        // Why they can't be read is in the log.
+        let rules = notification_rules(bucket).ok().flatten().unwrap_or_default();
+        let foreign = |arn: &&String| settings.webhooks.contains_key(*arn) && !settings.has_destination(&bucket.owner, arn);
+        let arns: BTreeSet<String> = rules.iter().map(|rule| &rule.arn).filter(foreign).cloned().collect();
+        arns.into_iter().map(|arn| (bucket.name.clone(), arn)).collect::<Vec<_>>()
+    };
+    buckets.iter().flat_map(named).collect()
+}
+
+/// Delivers what waits, each destination's by a task of its own, so that a slow one holds up nobody else.
+pub(crate) async fn deliver(s3: S3, stopping: watch::Receiver<bool>) {
+    settle(&s3).await;
     let mut tasks = JoinSet::new();
     for (arn, address) in &s3.settings.webhooks {
         let Ok(address) = address.parse::<Uri>() else { continue };
@@ -165,9 +210,11 @@ mod tests {
         assert_eq!(webhook_check("arn:aws:sqs:us-east-1:000000000000:q", "http://[::1]:8080/x?y"), Ok(()));
         for (arn, address) in [
             ("arn:aws:s3:::b", "http://127.0.0.1"),
-            ("arn:aws:sns:us-east-1:1:t", "https://example.com"),
-            ("arn:aws:sns:us-east-1:1:t", "/path"),
-            ("arn:aws:sns:us-east-1:1:t", "not an address"),
+            ("arn:aws:sns:us-east-1:1:t", "http://127.0.0.1"),
+            ("arn:aws:sns:us-east-1:000000000000:", "http://127.0.0.1"),
+            ("arn:aws:sns:us-east-1:000000000000:t", "https://example.com"),
+            ("arn:aws:sns:us-east-1:000000000000:t", "/path"),
+            ("arn:aws:sns:us-east-1:000000000000:t", "not an address"),
         ] {
             assert!(webhook_check(arn, address).is_err(), "{arn} {address}");
         }
