@@ -138,6 +138,15 @@ def test_kill_9_loses_no_notification():
                 client.put_object(Bucket="told", Key=key, Body=b"x")
                 client.put_object(Bucket="silent", Key=key, Body=b"x")
             client.delete_object(Bucket="told", Key="b")
+
+            def down():
+                [found] = cloud.status()["destinations"]
+                return found if found["down_since"] else None
+
+            # Once five tries have failed.
+            found = wait_for("the destination is down", 30, down)
+            assert (found["arn"], found["events_waiting"], found["events_given_up"]) == (queue, 5, 0), "with what tried it"
+            assert f"notifications to {queue}: down since {found['down_since']}, 5 events wait" in cloud.pileus("status").stdout
             cloud.kill()
             taken.close()
             hook = http.server.ThreadingHTTPServer(("127.0.0.1", port), Hook)
@@ -146,12 +155,23 @@ def test_kill_9_loses_no_notification():
             cloud.start()
             wait_for("everything is heard after all", 20, lambda: len(Hook.heard) >= len(expected))
             assert Hook.heard == expected
+            wait_for("nothing waits", 5, lambda: cloud.status()["destinations"][0]["events_waiting"] == 0)
+            assert cloud.status()["destinations"][0]["down_since"] is None and not cloud.status()["notes"]
             assert cloud.stop() == 0
             cloud.start()
             quick(cloud).put_object(Bucket="told", Key="last", Body=b"x")
             wait_for("the next one is heard", 20, lambda: len(Hook.heard) > len(expected))
             assert Hook.heard == [*expected, ("ObjectCreated:Put", "last")], "what was told is not told again"
             hook.shutdown()
+            hook.server_close()
+            quick(cloud).put_object(Bucket="told", Key="deaf", Body=b"x")
+            wait_for("it is down again", 30, down)
+            hook = http.server.ThreadingHTTPServer(("127.0.0.1", port), Hook)
+            threading.Thread(target=hook.serve_forever, daemon=True).start()
+            wait_for("it is heard though it was down for longer than some tries", 40, lambda: len(Hook.heard) == len(expected) + 2)
+            hook.shutdown()
+            log = cloud.log.read_text()
+            assert [log.count(f"a destination of notifications is {state}") for state in ("down", "up again")] == [2, 1]
         finally:
             if cloud.process.poll() is None:
                 cloud.stop()

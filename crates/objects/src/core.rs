@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) done: Mutex<Done>,
     /// Told when events were committed.
     pub(crate) events: watch::Sender<()>,
+    /// Events that had to go for newer ones since the start, by destination.
+    pub(crate) events_lost: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Core {

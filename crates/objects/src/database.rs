@@ -97,6 +97,10 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE event ADD COLUMN owner TEXT NOT NULL DEFAULT '000000000000';
     UPDATE event SET owner = coalesce((SELECT document ->> 'owner' FROM bucket WHERE bucket.number = event.bucket), owner);
 ",
+    "
+    ALTER TABLE event ADD COLUMN added INTEGER NOT NULL DEFAULT 0; -- milliseconds since the Unix epoch
+    UPDATE event SET added = unixepoch() * 1000;
+",
 ];
 
 /// The writing connection and the lock. Dropping it closes the file.

@@ -7,11 +7,13 @@ use crate::objects::Objects;
 use crate::request::{Delete, Deleted};
 use crate::tx::Tx;
 use model::scope::AccountId;
+use model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
 
-/// Events of a bucket that wait for one destination; what comes then is lost.
+/// Events of a bucket that wait for one destination; the oldest goes for what comes then.
 pub const EVENTS_MAX: i64 = 10_000;
 
 /// What a write does.
@@ -30,6 +32,8 @@ pub struct Event {
     pub destination: String,
     /// What.
     pub body: String,
+    /// When it happened.
+    pub at: Timestamp,
 }
 
 /// Events of one bucket that wait for a destination.
@@ -69,13 +73,41 @@ impl Objects {
         self.queue()?.write(move |tx| tx.events_put(&tx.bucket(&bucket)?, &events)).await
     }
 
-    /// The oldest events, at most `max`, for a destination of the first bucket after this number that has any.
+    /// The oldest events, at most `max`, for a destination of the first bucket after this number that has any and is none of `but`.
     ///
     /// # Errors
     /// [`crate::Error::Io`].
-    pub async fn events(&self, destination: &str, after: i64, max: u32) -> Result<Option<Waiting>> {
+    pub async fn events(&self, destination: &str, after: i64, but: BTreeSet<i64>, max: u32) -> Result<Option<Waiting>> {
         let destination = destination.to_owned();
-        self.look_at_all(move |connection| waiting(connection, &destination, after, max)).await
+        self.look_at_all(move |connection| waiting(connection, &destination, after, &but, max)).await
+    }
+
+    /// How many events wait for a destination.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub async fn events_waiting(&self, destination: &str) -> Result<u64> {
+        let destination = destination.to_owned();
+        self.look_at_all(move |connection| count(connection, &destination)).await
+    }
+
+    /// How many events for a destination had to go for newer ones since the start.
+    #[must_use]
+    pub fn events_lost(&self, destination: &str) -> u64 {
+        let lost = self.engine.core.events_lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.get(destination).copied().unwrap_or_default()
+    }
+
+    /// Forgets the oldest events of a bucket for a destination, those from before this time. How many.
+    ///
+    /// # Errors
+    /// [`crate::Error::Full`], [`crate::Error::Io`].
+    pub async fn events_expire(&self, destination: &str, bucket: i64, before: Timestamp) -> Result<usize> {
+        let destination = destination.to_owned();
+        // Up to the first that isn't: what waits is without holes.
+        let sql = "DELETE FROM event WHERE destination = ?1 AND bucket = ?2 AND number < coalesce(
+            (SELECT number FROM event WHERE destination = ?1 AND bucket = ?2 AND added >= ?3 ORDER BY number LIMIT 1), 9223372036854775807)";
+        self.queue()?.write(move |tx| Ok(tx.connection.prepare_cached(sql)?.execute(params![destination, bucket, before.0])?)).await
     }
 
     /// Forgets events of a bucket for a destination, up to this number.
@@ -124,30 +156,57 @@ impl Tx<'_> {
 
     fn events_put(&mut self, entry: &Entry, events: &[Event]) -> Result<()> {
         let (bucket, owner) = (entry.number, entry.bucket.owner.as_str());
-        for Event { destination, body } in events {
-            // They are told in their order: what waits is without holes.
-            let mut ends = self.connection.prepare_cached(
-                "SELECT coalesce((SELECT number FROM event WHERE destination = ?1 AND bucket = ?2 ORDER BY number LIMIT 1), 1),
-                        coalesce((SELECT number FROM event WHERE destination = ?1 AND bucket = ?2 ORDER BY number DESC LIMIT 1), 0)",
-            )?;
-            let (first, last): (i64, i64) = ends.query_row(params![destination, bucket], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        for Event { destination, body, at } in events {
+            let (first, last) = ends(self.connection, destination, bucket)?;
             if last - first + 1 >= EVENTS_MAX {
-                tracing::error!(destination, "too many events of a bucket wait for their destination: one is lost");
-                continue;
+                let mut oldest =
+                    self.connection.prepare_cached("DELETE FROM event WHERE destination = ?1 AND bucket = ?2 AND number = ?3")?;
+                oldest.execute(params![destination, bucket, first])?;
+                *self.effects.events_lost.entry(destination.clone()).or_default() += 1;
             }
             let mut insert = self
                 .connection
-                .prepare_cached("INSERT INTO event (destination, bucket, number, body, owner) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-            insert.execute(params![destination, bucket, last + 1, body, owner])?;
+                .prepare_cached("INSERT INTO event (destination, bucket, number, body, owner, added) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            insert.execute(params![destination, bucket, last + 1, body, owner, at.0])?;
             self.effects.events = true;
         }
         Ok(())
     }
 }
 
-fn waiting(connection: &Connection, destination: &str, after: i64, max: u32) -> Result<Option<Waiting>> {
+/// The numbers of the first and the last event of a bucket for a destination. What waits is without holes.
+fn ends(connection: &Connection, destination: &str, bucket: i64) -> Result<(i64, i64)> {
+    let mut ends = connection.prepare_cached(
+        "SELECT coalesce((SELECT number FROM event WHERE destination = ?1 AND bucket = ?2 ORDER BY number LIMIT 1), 1),
+                coalesce((SELECT number FROM event WHERE destination = ?1 AND bucket = ?2 ORDER BY number DESC LIMIT 1), 0)",
+    )?;
+    Ok(ends.query_row(params![destination, bucket], |r| Ok((r.get(0)?, r.get(1)?)))?)
+}
+
+/// The first bucket after this number that has events for a destination.
+fn bucket_after(connection: &Connection, destination: &str, after: i64) -> Result<Option<i64>> {
     let mut next = connection.prepare_cached("SELECT bucket FROM event WHERE destination = ?1 AND bucket > ?2 ORDER BY bucket LIMIT 1")?;
-    let Some(bucket) = next.query_row(params![destination, after], |r| r.get(0)).optional()? else { return Ok(None) };
+    Ok(next.query_row(params![destination, after], |r| r.get(0)).optional()?)
+}
+
+fn count(connection: &Connection, destination: &str) -> Result<u64> {
+    let (mut all, mut after) = (0, 0);
+    while let Some(bucket) = bucket_after(connection, destination, after)? {
+        let (first, last) = ends(connection, destination, bucket)?;
+        all += (last - first + 1).unsigned_abs();
+        after = bucket;
+    }
+    Ok(all)
+}
+
+fn waiting(connection: &Connection, destination: &str, mut after: i64, but: &BTreeSet<i64>, max: u32) -> Result<Option<Waiting>> {
+    let bucket = loop {
+        match bucket_after(connection, destination, after)? {
+            None => return Ok(None),
+            Some(bucket) if but.contains(&bucket) => after = bucket,
+            Some(bucket) => break bucket,
+        }
+    };
     let mut select =
         connection.prepare_cached("SELECT number, body FROM event WHERE destination = ?1 AND bucket = ?2 ORDER BY number LIMIT ?3")?;
     let events = select.query_map(params![destination, bucket, max], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;

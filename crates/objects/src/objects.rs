@@ -114,6 +114,7 @@ impl Objects {
             bytes: AtomicU64::new(database.counter("bytes")?),
             done: Mutex::default(),
             events: watch::Sender::new(()),
+            events_lost: Mutex::default(),
         });
         let (queue, jobs) = Queue::new();
         let writer = Writer { queue: jobs, database, core: core.clone(), janitor: janitor.clone() };

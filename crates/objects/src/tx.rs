@@ -10,6 +10,7 @@ use crate::row;
 use crate::stage::Staged;
 use model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::BTreeMap;
 
 /// What is to be done once a write is committed.
 pub(crate) struct Effects {
@@ -24,11 +25,13 @@ pub(crate) struct Effects {
     pub(crate) bytes: i64,
     /// Whether there are new events.
     pub(crate) events: bool,
+    /// Events that had to go for newer ones, by destination.
+    pub(crate) events_lost: BTreeMap<String, u64>,
 }
 
 impl Effects {
     pub(crate) fn new(buckets: Buckets) -> Self {
-        Self { buckets, arrived: Vec::new(), doomed: Vec::new(), versions: 0, bytes: 0, events: false }
+        Self { buckets, arrived: Vec::new(), doomed: Vec::new(), versions: 0, bytes: 0, events: false, events_lost: BTreeMap::new() }
     }
 
     pub(crate) fn add(&mut self, more: Self) {
@@ -38,6 +41,9 @@ impl Effects {
         self.versions += more.versions;
         self.bytes += more.bytes;
         self.events |= more.events;
+        for (destination, lost) in more.events_lost {
+            *self.events_lost.entry(destination).or_default() += lost;
+        }
     }
 }
 

@@ -232,7 +232,7 @@ impl Writer {
 
     /// What follows a commit. An error here is a crash: the writes stand, but nobody learns of it.
     fn publish(&self, effects: Effects) -> Result<()> {
-        let Effects { buckets, arrived, doomed, versions, bytes, events } = effects;
+        let Effects { buckets, arrived, doomed, versions, bytes, events, events_lost } = effects;
         let ids: Vec<_> = arrived.into_iter().map(Loose::keep).collect();
         self.core.files.hit("objects.commit.after")?;
         for id in &ids {
@@ -246,6 +246,10 @@ impl Writer {
         self.publish_buckets(buckets);
         self.core.versions.fetch_add(versions as u64, Ordering::Relaxed);
         self.core.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if !events_lost.is_empty() {
+            let mut all = self.core.events_lost.lock().unwrap_or_else(PoisonError::into_inner);
+            events_lost.into_iter().for_each(|(destination, lost)| *all.entry(destination).or_default() += lost);
+        }
         if events {
             self.core.events.send_replace(());
         }

@@ -8,6 +8,7 @@ use objects::{
     Acl, Bucket, Change, Condition, Delete, Error, EtagMatch, Event, List, ListUploads, ListVersions, MasterKey, Objects, PartPut, Put,
     Record, Seal, Staged, Stored, Upload, Version, Versioning, Witness,
 };
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -354,7 +355,7 @@ impl Witness for Teller {
             Change::Written(version) => format!("{} +{}", bucket.name, version.key),
             Change::Deleted(delete, done) => format!("{} -{} {:?}", bucket.name, delete.key, done.size),
         };
-        vec![Event { destination: "d".into(), body }]
+        vec![Event { destination: "d".into(), body, at: Timestamp(1) }]
     }
 }
 
@@ -364,7 +365,7 @@ async fn events_wait_until_they_are_told() {
     let engine = with_bucket(dir.path()).await;
     let mut news = engine.events_news();
     put(&engine, "silent", b"1", Seal::None, Condition::default()).await.unwrap();
-    assert!(!news.has_changed().unwrap() && engine.events("d", 0, 9).await.unwrap().is_none());
+    assert!(!news.has_changed().unwrap() && engine.events("d", 0, BTreeSet::new(), 9).await.unwrap().is_none());
     let watched = engine.witnessed(Arc::new(Teller));
     put(&watched, "k", b"12", Seal::None, Condition::default()).await.unwrap();
     assert!(news.has_changed().unwrap());
@@ -376,32 +377,59 @@ async fn events_wait_until_they_are_told() {
     drop((engine, watched, news));
 
     let engine = open(dir.path()).unwrap();
-    let page = engine.events("d", 0, 2).await.unwrap().unwrap();
+    let page = engine.events("d", 0, BTreeSet::new(), 2).await.unwrap().unwrap();
     assert_eq!(page.events, [(1, "b +k".to_owned()), (2, "b -k Some(2)".to_owned())]);
-    assert!(engine.events("d", page.bucket, 9).await.unwrap().is_none() && engine.events("other", 0, 9).await.unwrap().is_none());
+    assert!(
+        engine.events("d", page.bucket, BTreeSet::new(), 9).await.unwrap().is_none()
+            && engine.events("other", 0, BTreeSet::new(), 9).await.unwrap().is_none()
+    );
     engine.events_done("d", page.bucket, 2).await.unwrap();
-    assert_eq!(engine.events("d", 0, 9).await.unwrap().unwrap().events, [(3, "b -none None".to_owned())]);
+    assert_eq!(engine.events("d", 0, BTreeSet::new(), 9).await.unwrap().unwrap().events, [(3, "b -none None".to_owned())]);
     let owner = engine.bucket("b").unwrap().owner.clone();
     let whose = owner.clone();
     assert_eq!(engine.events_keep(move |account, destination| *account == whose && destination == "d").await.unwrap(), 0);
     assert_eq!(engine.events_keep(move |account, destination| *account == owner && destination == "other").await.unwrap(), 1);
-    assert!(engine.events("d", 0, 9).await.unwrap().is_none());
+    assert!(engine.events("d", 0, BTreeSet::new(), 9).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn waiting_events_have_a_limit() {
     let dir = tempfile::tempdir().unwrap();
     let engine = with_bucket(dir.path()).await;
-    let of = |destination: &str, many| vec![Event { destination: destination.into(), body: "x".into() }; many];
+    let of = |destination: &str, many| vec![Event { destination: destination.into(), body: "x".into(), at: Timestamp(1) }; many];
     engine.events_put("b", of("d", objects::EVENTS_MAX as usize - 1)).await.unwrap();
+    assert_eq!((engine.events_waiting("d").await.unwrap() as i64, engine.events_lost("d")), (objects::EVENTS_MAX - 1, 0));
     engine.events_put("b", of("d", 3)).await.unwrap();
     engine.events_put("b", of("e", 1)).await.unwrap();
-    let all = engine.events("d", 0, 20_000).await.unwrap().unwrap();
-    assert_eq!((all.events.len() as i64, all.events.last().unwrap().0), (objects::EVENTS_MAX, objects::EVENTS_MAX));
-    assert_eq!(engine.events("e", 0, 9).await.unwrap().unwrap().events.len(), 1);
-    engine.events_done("d", all.bucket, 5).await.unwrap();
+    let all = engine.events("d", 0, BTreeSet::new(), 20_000).await.unwrap().unwrap();
+    assert_eq!((all.events[0].0, all.events.last().unwrap().0), (3, objects::EVENTS_MAX + 2), "the oldest went");
+    assert_eq!((engine.events_waiting("d").await.unwrap() as i64, engine.events_lost("d")), (objects::EVENTS_MAX, 2));
+    assert_eq!((engine.events_waiting("e").await.unwrap(), engine.events_lost("e")), (1, 0));
+    engine.events_done("d", all.bucket, 7).await.unwrap();
     engine.events_put("b", of("d", 9)).await.unwrap();
-    assert_eq!(engine.events("d", 0, 20_000).await.unwrap().unwrap().events.len() as i64, objects::EVENTS_MAX);
+    let all = engine.events("d", 0, BTreeSet::new(), 20_000).await.unwrap().unwrap();
+    assert_eq!((all.events.len() as i64, all.events[0].0, engine.events_lost("d")), (objects::EVENTS_MAX, 12, 6));
+}
+
+#[tokio::test]
+async fn old_events_are_forgotten_and_buckets_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let mut second = Bucket::clone(&engine.bucket("b").unwrap());
+    second.name = "c".into();
+    engine.bucket_create(second).await.unwrap();
+    let of = |at: i64| Event { destination: "d".into(), body: at.to_string(), at: Timestamp(at) };
+    engine.events_put("b", [5, 6, 9, 4].map(of).into()).await.unwrap();
+    engine.events_put("c", [1].map(of).into()).await.unwrap();
+    let first = engine.events("d", 0, BTreeSet::new(), 9).await.unwrap().unwrap().bucket;
+    let other = engine.events("d", 0, BTreeSet::from([first]), 9).await.unwrap().unwrap();
+    assert_eq!((other.bucket != first, other.events), (true, vec![(1, "1".to_owned())]));
+    assert!(engine.events("d", 0, BTreeSet::from([first, other.bucket]), 9).await.unwrap().is_none());
+    assert_eq!(engine.events_expire("d", first, Timestamp(5)).await.unwrap(), 0);
+    assert_eq!(engine.events_expire("d", first, Timestamp(7)).await.unwrap(), 2, "what came before one that is young stays");
+    assert_eq!(engine.events("d", 0, BTreeSet::new(), 9).await.unwrap().unwrap().events, [(3, "9".to_owned()), (4, "4".to_owned())]);
+    assert_eq!(engine.events_expire("d", first, Timestamp(10)).await.unwrap(), 2);
+    assert_eq!(engine.events_waiting("d").await.unwrap(), 1);
 }
 
 /// Lets those who look a version up take their time before they hold it.

@@ -43,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) drivers: Drivers,
     pub(crate) reconciler: Arc<Reconciler>,
     pub(crate) objects: Objects,
+    pub(crate) s3_health: s3::Health,
     pub(crate) scrub: Arc<Report>,
     /// Its name, and why it is the one.
     pub(crate) accelerator: (&'static str, String),
@@ -112,6 +113,7 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
         drivers,
         reconciler,
         objects,
+        s3_health: s3.health(),
         scrub: Arc::default(),
         accelerator,
     };

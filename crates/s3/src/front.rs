@@ -1,13 +1,12 @@
 //! The way in: what is S3's, what s3s is not asked, and what every answer gets.
 
-use crate::access_log::{AccessLog, Begun};
+use crate::access_log::Begun;
 use crate::body::{Broken, Drained, Patient, Trouble};
 use crate::caller::Verified;
 use crate::cors;
 use crate::form;
 use crate::host::{Hosts, Named};
 use crate::integrity::Compared;
-use crate::notification::Events;
 use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
@@ -139,7 +138,7 @@ impl Front {
     pub fn new(objects: Objects, store: Store, clock: Arc<dyn Clock>, mut rng: impl CryptoRng, settings: Settings) -> Self {
         let rng = Mutex::new(StdRng::from_rng(&mut rng));
         let hosts = Hosts(settings.domains.clone());
-        let s3 = S3 { objects, store, clock, settings: Arc::new(settings), events: Events::default(), log: AccessLog::default() };
+        let s3 = S3::new(objects, store, clock, settings);
         let mut config = S3Config::default();
         config.xml_max_body_size = precheck::XML_BYTES_MAX;
         // Forms don't come to s3s.

@@ -20,6 +20,7 @@ mod front;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+mod health;
 mod host;
 mod intake;
 mod integrity;
@@ -43,6 +44,7 @@ mod website;
 mod xml;
 
 pub use front::{Front, Peer};
+pub use health::{Destination, Health};
 pub use notification::{BadWebhook, webhook_check};
 pub use s3s::Body;
 pub use settings::Settings;

@@ -2,7 +2,7 @@
 
 use crate::access_log::AccessLog;
 use crate::error::Result;
-use crate::notification::Events;
+use crate::notification::{Events, Fares};
 use crate::object;
 use crate::settings::Settings;
 use crate::{access, bucket, configuration, list, multipart};
@@ -22,9 +22,15 @@ pub(crate) struct S3 {
     pub(crate) settings: Arc<Settings>,
     pub(crate) events: Events,
     pub(crate) log: AccessLog,
+    pub(crate) fares: Fares,
 }
 
 impl S3 {
+    pub(crate) fn new(objects: Objects, store: Store, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let (settings, events, log, fares) = (Arc::new(settings), Events::default(), AccessLog::default(), Fares::default());
+        Self { objects, store, clock, settings, events, log, fares }
+    }
+
     /// The present time.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod server;
+pub(crate) mod storage;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -91,7 +92,9 @@ pub(crate) struct Status {
     pub(crate) object_bytes: u64,
     /// When all objects were last read, and what was found.
     pub(crate) scrub: Option<String>,
-    /// What needs the operator's eye: paused guests, starts that fail.
+    /// Where notifications of buckets go.
+    pub(crate) destinations: Vec<storage::Destination>,
+    /// What needs the operator's eye: paused guests, starts that fail, destinations that are down.
     pub(crate) notes: Vec<String>,
 }
 

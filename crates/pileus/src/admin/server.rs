@@ -1,6 +1,6 @@
 //! The server's side of the operator's socket.
 
-use super::{AccountCreated, AccountWanted, Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status};
+use super::{AccountCreated, AccountWanted, Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status, storage};
 use crate::http::accept_failed;
 use crate::parts::Parts;
 use anyhow::{Context as _, Result, bail};
@@ -83,7 +83,7 @@ async fn route(parts: &Parts, request: http::Request<Incoming>) -> Result<Vec<u8
     let path: Vec<&str> = head.uri.path().trim_start_matches('/').split('/').collect();
     match (head.method.as_str(), path.as_slice()) {
         ("GET", ["env"]) => json(&env(parts)?),
-        ("GET", ["status"]) => json(&status(parts)?),
+        ("GET", ["status"]) => json(&status(parts).await?),
         ("POST", ["accounts"]) => json(&account_create(parts, serde_json::from_slice(&body)?).await?),
         ("POST", ["images", "check"]) => json(&image_check(parts, &serde_json::from_slice(&body)?)?),
         ("POST", ["images"]) => json(&image_register(parts, serde_json::from_slice(&body)?).await?),
@@ -168,7 +168,8 @@ async fn door(parts: &Parts, id: &InstanceId) -> Result<Door> {
     })
 }
 
-fn status(parts: &Parts) -> Result<Status> {
+async fn status(parts: &Parts) -> Result<Status> {
+    let (destinations, storage) = storage::health(parts).await?;
     let snapshot = parts.store.snapshot();
     let mut instances = BTreeMap::new();
     for (_, instance) in snapshot.all::<Instance>() {
@@ -207,6 +208,7 @@ fn status(parts: &Parts) -> Result<Status> {
         object_versions: stored.versions,
         object_bytes: stored.bytes,
         scrub,
-        notes: parts.reconciler.notes().into_iter().chain(damage).collect(),
+        destinations,
+        notes: parts.reconciler.notes().into_iter().chain(damage).chain(storage).collect(),
     })
 }

@@ -70,14 +70,7 @@ impl World {
         let keys = MasterKey::new([7; 32]);
         let engine = Objects::open_with(&dir.path().join("objects"), keys, Arc::new(NoFaults), options).unwrap();
         let store = store::Store::open(&dir.path().join("store"), store::Mode::Simulated, Arc::new(NoFaults)).unwrap();
-        let s3 = S3 {
-            objects: engine,
-            store,
-            clock: Arc::new(Still),
-            settings: Arc::new(Settings::default()),
-            events: crate::notification::Events::default(),
-            log: crate::access_log::AccessLog::default(),
-        };
+        let s3 = S3::new(engine, store, Arc::new(Still), Settings::default());
         s3.objects.bucket_create(Bucket { ownership: Some(ownership), ..bucket() }).await.unwrap();
         let world = Self { s3, _dir: dir };
         world.put("mine", OWNER, None).await;

@@ -1,15 +1,18 @@
 //! Notifications ("Amazon S3 Event Notifications"): what happened to objects, told to whom a bucket's owner named.
 //!
 //! [`watch`](watch) sees what operations and lifecycle rules write, in the transaction that writes it; each event that a bucket's
-//! configuration wants is kept there as AWS's JSON until it is delivered: [`webhook`].
+//! configuration wants is kept there as AWS's JSON until it is delivered: [`delivery`].
 //! docs/decisions/0009-notifications.md says what is promised.
 
+mod delivery;
+mod destination;
 mod record;
 mod watch;
-pub(crate) mod webhook;
+mod webhook;
 
-pub(crate) use webhook::destination_owner;
-pub use webhook::{BadWebhook, webhook_check};
+pub(crate) use delivery::{Fares, deliver};
+pub(crate) use destination::destination_owner;
+pub use destination::{BadWebhook, webhook_check};
 
 use crate::error::{self, Result};
 use crate::service::S3;
@@ -121,7 +124,8 @@ impl S3 {
         let body = record::test(bucket, request, self.now());
         // Nobody delivers to others.
         let known = rules.iter().filter(|rule| self.settings.has_destination(&bucket.owner, &rule.arn));
-        let events = known.map(|rule| Event { destination: rule.arn.clone(), body: body.clone() }).collect();
+        let at = self.now();
+        let events = known.map(|rule| Event { destination: rule.arn.clone(), body: body.clone(), at }).collect();
         self.objects.events_put(&bucket.name, events).await.map_err(error::engine)
     }
 }

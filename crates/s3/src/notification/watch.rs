@@ -118,7 +118,7 @@ impl Witness for Watch {
         let now = self.clock.now();
         let sequencer = self.events.sequencer(now);
         let event = |rule| record::event(bucket, rule, &self.by, &happening, sequencer, now);
-        wanted.map(|rule| Event { destination: rule.arn.clone(), body: event(rule) }).collect()
+        wanted.map(|rule| Event { destination: rule.arn.clone(), body: event(rule), at: now }).collect()
     }
 }
 

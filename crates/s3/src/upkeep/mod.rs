@@ -5,7 +5,7 @@ mod lifecycle;
 mod sweep;
 
 use crate::front::Front;
-use crate::notification::webhook;
+use crate::notification;
 use std::future::Future;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ impl Front {
     /// says so; whatever was left undone is found again at the next start.
     pub fn upkeep(&self, stopping: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
         let rules = lifecycle::follow(self.s3.clone(), stopping.clone());
-        let told = webhook::deliver(self.s3.clone(), stopping.clone());
+        let told = notification::deliver(self.s3.clone(), stopping.clone());
         let logs = access_log::deliver(self.s3.clone(), stopping);
         async {
             tokio::join!(rules, told, logs);

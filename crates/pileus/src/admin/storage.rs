@@ -1,0 +1,55 @@
+//! How the object store fares: what `pileus status` says of it.
+
+use crate::parts::Parts;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+/// A destination of notifications.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Destination {
+    pub(crate) arn: String,
+    /// ISO 8601; nothing while it is up.
+    pub(crate) down_since: Option<String>,
+    pub(crate) events_waiting: u64,
+    /// Since the start: too many waited, they got too old, or it refused them.
+    pub(crate) events_given_up: u64,
+}
+
+impl Destination {
+    /// What the operator should know, if there is anything.
+    fn note(&self) -> Option<String> {
+        let down = self.down_since.as_ref().map(|since| format!("down since {since}, {} events wait", self.events_waiting));
+        let given_up = (self.events_given_up > 0).then(|| format!("{} events given up since the start", self.events_given_up));
+        let said: Vec<String> = down.into_iter().chain(given_up).collect();
+        (!said.is_empty()).then(|| format!("notifications to {}: {}", self.arn, said.join(", ")))
+    }
+}
+
+/// All destinations, and notes of what needs the operator's eye.
+pub(crate) async fn health(parts: &Parts) -> Result<(Vec<Destination>, Vec<String>)> {
+    let all = parts.s3_health.destinations().await?;
+    let shown = |of: s3::Destination| Destination {
+        arn: of.arn,
+        down_since: of.down_since.map(model::time::Timestamp::iso8601_seconds),
+        events_waiting: of.waiting,
+        events_given_up: of.given_up,
+    };
+    let destinations: Vec<Destination> = all.into_iter().map(shown).collect();
+    let notes = destinations.iter().filter_map(Destination::note).collect();
+    Ok((destinations, notes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trouble_is_noted() {
+        let of = |down: Option<&str>, events_waiting, events_given_up| {
+            Destination { arn: "arn:x".into(), down_since: down.map(str::to_owned), events_waiting, events_given_up }.note()
+        };
+        assert_eq!(of(None, 3, 0), None);
+        assert_eq!(of(Some("T"), 3, 0).as_deref(), Some("notifications to arn:x: down since T, 3 events wait"));
+        assert_eq!(of(None, 0, 2).as_deref(), Some("notifications to arn:x: 2 events given up since the start"));
+    }
+}
