@@ -311,6 +311,36 @@ def lines(s3, target):
     return found
 
 
+def test_a_log_that_is_not_delivered_is_told_of(s3, bucket, settings_cloud):
+    target, account = bucket[:50] + "-t", settings_cloud.client("sts").get_caller_identity()["Account"]
+    s3.create_bucket(Bucket=target)
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": "log/"}})
+
+    def failing():
+        s3.list_objects_v2(Bucket=bucket)
+        return [t for t in settings_cloud.status()["access_logs_failing"] if t["bucket"] == bucket]
+
+    def said(what):
+        return sum(f"an access log is {what}" in line and bucket in line for line in settings_cloud.log.read_text().splitlines())
+
+    [trouble] = wait_for("it fails", 10, failing)
+    wait_for("more lines are lost", 10, lambda: failing()[0]["lines_lost"] > trouble["lines_lost"])
+    assert trouble["target"] == target and "lets the log's service write" in trouble["why"]
+    assert f"access log of {bucket} to {target}: not delivered since {trouble['since']}" in settings_cloud.pileus("status").stdout
+    assert (said("not delivered"), said("delivered again")) == (1, 0)
+    logs_let_in(s3, target, bucket, account)
+    wait_for("it is delivered", 10, lambda: not failing())
+    assert lines(s3, target) and (said("not delivered"), said("delivered again")) == (1, 1)
+    s3.delete_bucket_policy(Bucket=target)
+    [trouble] = wait_for("it fails again", 10, failing)
+    for thing in s3.list_objects_v2(Bucket=target)["Contents"]:
+        s3.delete_object(Bucket=target, Key=thing["Key"])
+    s3.delete_bucket(Bucket=target)
+    wait_for("the bucket is gone", 10, lambda: failing()[0]["why"].startswith("NoSuchBucket"))
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={})
+    wait_for("nobody wants it", 10, lambda: not failing())
+
+
 def test_requests_are_logged(s3, bucket, settings_cloud):
     target, account = bucket + "-t", settings_cloud.client("sts").get_caller_identity()["Account"]
     s3.create_bucket(Bucket=target)

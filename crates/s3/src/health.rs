@@ -17,6 +17,21 @@ pub struct Destination {
     pub given_up: u64,
 }
 
+/// A bucket's access log that can't be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogTrouble {
+    /// The bucket that the log is about.
+    pub bucket: String,
+    /// The bucket that should take it.
+    pub target: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why the last lines weren't.
+    pub why: String,
+    /// Lines that are gone for good.
+    pub lines_lost: u64,
+}
+
 /// What S3 tells the operator.
 #[derive(Clone)]
 pub struct Health(S3);
@@ -36,6 +51,13 @@ impl Front {
 }
 
 impl Health {
+    /// Access logs that can't be delivered, by bucket.
+    #[must_use]
+    pub fn log_troubles(&self) -> Vec<LogTrouble> {
+        let all = self.0.log.troubles.all().into_iter();
+        all.map(|((bucket, target), t)| LogTrouble { bucket, target, since: t.since, why: t.why, lines_lost: t.lines_lost }).collect()
+    }
+
     /// The operator's destinations by ARN.
     ///
     /// # Errors

@@ -44,7 +44,7 @@ mod website;
 mod xml;
 
 pub use front::{Front, Peer};
-pub use health::{Destination, Health};
+pub use health::{Destination, Health, LogTrouble};
 pub use notification::{BadWebhook, webhook_check};
 pub use s3s::Body;
 pub use settings::Settings;

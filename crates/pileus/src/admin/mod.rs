@@ -94,6 +94,8 @@ pub(crate) struct Status {
     pub(crate) scrub: Option<String>,
     /// Where notifications of buckets go.
     pub(crate) destinations: Vec<storage::Destination>,
+    /// Access logs that can't be delivered.
+    pub(crate) access_logs_failing: Vec<storage::LogTrouble>,
     /// What needs the operator's eye: paused guests, starts that fail, destinations that are down.
     pub(crate) notes: Vec<String>,
 }

@@ -169,7 +169,7 @@ async fn door(parts: &Parts, id: &InstanceId) -> Result<Door> {
 }
 
 async fn status(parts: &Parts) -> Result<Status> {
-    let (destinations, storage) = storage::health(parts).await?;
+    let storage = storage::health(parts).await?;
     let snapshot = parts.store.snapshot();
     let mut instances = BTreeMap::new();
     for (_, instance) in snapshot.all::<Instance>() {
@@ -208,7 +208,8 @@ async fn status(parts: &Parts) -> Result<Status> {
         object_versions: stored.versions,
         object_bytes: stored.bytes,
         scrub,
-        destinations,
-        notes: parts.reconciler.notes().into_iter().chain(damage).chain(storage).collect(),
+        destinations: storage.destinations,
+        access_logs_failing: storage.log_troubles,
+        notes: parts.reconciler.notes().into_iter().chain(damage).chain(storage.notes).collect(),
     })
 }

@@ -4,6 +4,9 @@ use crate::parts::Parts;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+/// Access logs that are told of one by one, at most.
+const LOGS_TOLD_MAX: usize = 10;
+
 /// A destination of notifications.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Destination {
@@ -25,8 +28,33 @@ impl Destination {
     }
 }
 
-/// All destinations, and notes of what needs the operator's eye.
-pub(crate) async fn health(parts: &Parts) -> Result<(Vec<Destination>, Vec<String>)> {
+/// A bucket's access log that can't be delivered.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LogTrouble {
+    pub(crate) bucket: String,
+    pub(crate) target: String,
+    /// ISO 8601.
+    pub(crate) since: String,
+    pub(crate) why: String,
+    pub(crate) lines_lost: u64,
+}
+
+impl LogTrouble {
+    fn note(&self) -> String {
+        let Self { bucket, target, since, why, lines_lost } = self;
+        format!("access log of {bucket} to {target}: not delivered since {since}, {lines_lost} lines lost: {why}")
+    }
+}
+
+/// How the object store fares, and notes of what needs the operator's eye.
+pub(crate) struct Health {
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) log_troubles: Vec<LogTrouble>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Looks.
+pub(crate) async fn health(parts: &Parts) -> Result<Health> {
     let all = parts.s3_health.destinations().await?;
     let shown = |of: s3::Destination| Destination {
         arn: of.arn,
@@ -35,8 +63,20 @@ pub(crate) async fn health(parts: &Parts) -> Result<(Vec<Destination>, Vec<Strin
         events_given_up: of.given_up,
     };
     let destinations: Vec<Destination> = all.into_iter().map(shown).collect();
-    let notes = destinations.iter().filter_map(Destination::note).collect();
-    Ok((destinations, notes))
+    let shown = |of: s3::LogTrouble| LogTrouble {
+        bucket: of.bucket,
+        target: of.target,
+        since: of.since.iso8601_seconds(),
+        why: of.why,
+        lines_lost: of.lines_lost,
+    };
+    let log_troubles: Vec<LogTrouble> = parts.s3_health.log_troubles().into_iter().map(shown).collect();
+    let mut notes: Vec<String> = destinations.iter().filter_map(Destination::note).collect();
+    notes.extend(log_troubles.iter().take(LOGS_TOLD_MAX).map(LogTrouble::note));
+    if log_troubles.len() > LOGS_TOLD_MAX {
+        notes.push(format!("access logs: {} more are not delivered", log_troubles.len() - LOGS_TOLD_MAX));
+    }
+    Ok(Health { destinations, log_troubles, notes })
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ mod batch;
 mod begun;
 mod line;
 mod operation;
+mod trouble;
 
 pub(crate) use batch::{Batched, One};
 pub(crate) use begun::Begun;
 use line::Request;
 use operation::operation;
+use trouble::Troubles;
 
 use crate::caller::canonical_id;
 use crate::configuration::LOGGING;
@@ -52,6 +54,8 @@ struct Waiting {
 pub(crate) struct AccessLog {
     waiting: Arc<Mutex<Waiting>>,
     full: Arc<Notify>,
+    /// What can't be delivered.
+    pub(crate) troubles: Troubles,
 }
 
 impl AccessLog {
