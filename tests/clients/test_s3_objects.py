@@ -223,6 +223,24 @@ def test_many_are_deleted_and_each_is_answered(s3, bucket):
     assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["k1", "k3", "k4"]
 
 
+def test_archived_objects_are_restored_before_they_are_read(s3, bucket, cloud):
+    s3.put_object(Bucket=bucket, Key="old", Body=b"tape", StorageClass="GLACIER")
+    assert refused(s3.get_object, Bucket=bucket, Key="old")[0] == "InvalidObjectState"
+    days = dict(Days=2, GlacierJobParameters={"Tier": "Expedited"})
+    assert s3.restore_object(Bucket=bucket, Key="old", RestoreRequest=days)["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert s3.restore_object(Bucket=bucket, Key="old", RestoreRequest=days)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert s3.get_object(Bucket=bucket, Key="old")["Body"].read() == b"tape"
+    assert s3.head_object(Bucket=bucket, Key="old")["Restore"].startswith('ongoing-request="false", expiry-date="')
+    [listed] = s3.list_objects_v2(Bucket=bucket, OptionalObjectAttributes=["RestoreStatus"])["Contents"]
+    left = listed["RestoreStatus"]["RestoreExpiryDate"] - datetime.datetime.now(datetime.timezone.utc)
+    assert datetime.timedelta(days=2) < left <= datetime.timedelta(days=3)
+    # A copy of it is an object like any other; itself it stays archived.
+    s3.copy_object(Bucket=bucket, Key="new", CopySource=f"{bucket}/old", StorageClass="STANDARD")
+    assert refused(s3.restore_object, Bucket=bucket, Key="new", RestoreRequest=days)[0] == "InvalidObjectState"
+    other = cloud.client("s3", cloud.account("archive-other"))
+    assert refused(other.restore_object, Bucket=bucket, Key="old", RestoreRequest=days)[0] == "AccessDenied"
+
+
 def test_attributes(s3, bucket):
     upload = s3.create_multipart_upload(Bucket=bucket, Key="parts", ChecksumAlgorithm="SHA256")["UploadId"]
     parts = []

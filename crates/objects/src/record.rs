@@ -169,6 +169,9 @@ pub struct Record {
     /// `None` is `STANDARD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// Until when an archived object's copy can be read. `None`: nobody asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_until: Option<Timestamp>,
     /// Where a website sends those who ask for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub website_redirect: Option<String>,
@@ -193,6 +196,7 @@ impl Record {
             checksums: Checksums::default(),
             parts: Vec::new(),
             storage_class: None,
+            restored_until: None,
             website_redirect: None,
             lock: Lock::default(),
             encryption: None,

@@ -115,6 +115,7 @@ operations! {
     delete_objects: DeleteObjectsInput => DeleteObjectsOutput by object::delete_many;
     copy_object: CopyObjectInput => CopyObjectOutput by object::copy::copy;
     get_object_attributes: GetObjectAttributesInput => GetObjectAttributesOutput by object::attributes;
+    restore_object: RestoreObjectInput => RestoreObjectOutput by object::archive::restore;
     get_object_retention: GetObjectRetentionInput => GetObjectRetentionOutput by object::retention::get;
     put_object_retention: PutObjectRetentionInput => PutObjectRetentionOutput by object::retention::put;
     get_object_legal_hold: GetObjectLegalHoldInput => GetObjectLegalHoldOutput by object::retention::hold_get;

@@ -3,7 +3,7 @@
 use http::Method;
 
 /// What a parameter of the query makes the resource of: of a bucket, of an object. Empty: it makes nothing.
-const RESOURCES: [(&str, &str, &str); 26] = [
+const RESOURCES: [(&str, &str, &str); 27] = [
     ("uploadId", "", "UPLOAD"),
     ("uploads", "UPLOADS", "UPLOADS"),
     ("acl", "ACL", "ACL"),
@@ -29,6 +29,7 @@ const RESOURCES: [(&str, &str, &str); 26] = [
     ("legal-hold", "", "OBJECT_LOCK_LEGALHOLD"),
     ("attributes", "", "OBJECT_ATTRIBUTES"),
     ("delete", "MULTI_OBJECT_DELETE", ""),
+    ("restore", "", "RESTORE"),
     ("select", "", "SELECT_OBJECT_CONTENT"),
 ];
 

@@ -2,6 +2,7 @@
 
 use super::{Encoding, Owners, checksums, entries, etag, given, size};
 use crate::error::{self, Result};
+use crate::object::archive;
 use crate::service::S3;
 use crate::time;
 use ::objects::{List, Version};
@@ -28,7 +29,8 @@ pub(crate) async fn list_v1(s3: &S3, request: S3Request<ListObjectsInput>) -> Re
     };
     let listing = s3.objects.list(q).await.map_err(error::engine)?;
     let mut owners = Owners::new(s3, &input.bucket);
-    let contents = listing.objects.iter().map(|v| object(&encoding, v, Some(owners.show(&v.record.owner)))).collect();
+    let restored = |v: &Version| archive::listed(input.optional_object_attributes.as_ref(), &v.record, s3.now());
+    let contents = listing.objects.iter().map(|v| object(&encoding, v, Some(owners.show(&v.record.owner)), restored(v))).collect();
     Ok(S3Response::new(ListObjectsOutput {
         name: Some(input.bucket),
         prefix: encoding.shown(input.prefix.as_deref()),
@@ -64,7 +66,8 @@ pub(crate) async fn list_v2(s3: &S3, request: S3Request<ListObjectsV2Input>) -> 
     let listing = s3.objects.list(q).await.map_err(error::engine)?;
     let mut owners = Owners::new(s3, &input.bucket);
     let mut owner = |version: &Version| (input.fetch_owner == Some(true)).then(|| owners.show(&version.record.owner));
-    let contents: Vec<_> = listing.objects.iter().map(|v| object(&encoding, v, owner(v))).collect();
+    let restored = |v: &Version| archive::listed(input.optional_object_attributes.as_ref(), &v.record, s3.now());
+    let contents: Vec<_> = listing.objects.iter().map(|v| object(&encoding, v, owner(v), restored(v))).collect();
     Ok(S3Response::new(ListObjectsV2Output {
         name: Some(input.bucket),
         prefix: encoding.shown(input.prefix.as_deref()),
@@ -82,7 +85,7 @@ pub(crate) async fn list_v2(s3: &S3, request: S3Request<ListObjectsV2Input>) -> 
     }))
 }
 
-fn object(encoding: &Encoding, version: &Version, owner: Option<dto::Owner>) -> dto::Object {
+fn object(encoding: &Encoding, version: &Version, owner: Option<dto::Owner>, restore_status: Option<dto::RestoreStatus>) -> dto::Object {
     let (checksum_algorithm, checksum_type) = checksums(&version.record.checksums);
     let class = version.record.storage_class.clone().unwrap_or_else(|| dto::ObjectStorageClass::STANDARD.into());
     dto::Object {
@@ -92,7 +95,7 @@ fn object(encoding: &Encoding, version: &Version, owner: Option<dto::Owner>) -> 
         key: Some(encoding.text(&version.key)),
         last_modified: Some(time::show(version.last_modified)),
         owner,
-        restore_status: None,
+        restore_status,
         size: size(version.size),
         storage_class: Some(dto::ObjectStorageClass::from(class)),
     }

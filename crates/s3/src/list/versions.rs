@@ -2,6 +2,7 @@
 
 use super::{Encoding, Owners, checksums, entries, etag, given, size};
 use crate::error::{self, Result};
+use crate::object::archive;
 use crate::service::S3;
 use crate::time;
 use ::objects::{ListVersions, Version, VersionId};
@@ -29,7 +30,8 @@ pub(crate) async fn list_versions(s3: &S3, request: S3Request<ListObjectVersions
         if found.delete_marker {
             delete_markers.push(marker(&encoding, found, owner));
         } else {
-            versions.push(version(&encoding, found, owner));
+            let restored = archive::listed(input.optional_object_attributes.as_ref(), &found.record, s3.now());
+            versions.push(version(&encoding, found, owner, restored));
         }
     }
     let is_truncated = listing.next.is_some();
@@ -63,7 +65,7 @@ fn after(key: Option<&str>, version: Option<&str>) -> Result<Option<(String, Opt
     Ok(key.map(|key| (key.to_owned(), version)))
 }
 
-fn version(encoding: &Encoding, found: &Version, owner: dto::Owner) -> dto::ObjectVersion {
+fn version(encoding: &Encoding, found: &Version, owner: dto::Owner, restore_status: Option<dto::RestoreStatus>) -> dto::ObjectVersion {
     let (checksum_algorithm, checksum_type) = checksums(&found.record.checksums);
     let class = found.record.storage_class.clone().unwrap_or_else(|| dto::ObjectVersionStorageClass::STANDARD.into());
     dto::ObjectVersion {
@@ -74,7 +76,7 @@ fn version(encoding: &Encoding, found: &Version, owner: dto::Owner) -> dto::Obje
         key: Some(encoding.text(&found.key)),
         last_modified: Some(time::show(found.last_modified)),
         owner: Some(owner),
-        restore_status: None,
+        restore_status,
         size: size(found.size),
         storage_class: Some(dto::ObjectVersionStorageClass::from(class)),
         version_id: Some(found.id.as_str().to_owned()),

@@ -5,7 +5,7 @@ use crate::checksum::{self, Algorithm, Expected};
 use crate::condition::{Reading, Verdict};
 use crate::error::{self, Result};
 use crate::intake::{BODY_BYTES_MAX, Incoming};
-use crate::object::{tags, version_id, write};
+use crate::object::{archive, tags, version_id, write};
 use crate::outgoing::Outgoing;
 use crate::record::Described;
 use crate::service::S3;
@@ -51,6 +51,7 @@ impl Source {
         if reading.judge(&version)? == Verdict::NotModified {
             return Err(error::precondition_failed());
         }
+        archive::copyable(&version.record, s3.now())?;
         Ok(Self { bucket: found, version, key, named: id.is_some() })
     }
 

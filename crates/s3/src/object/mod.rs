@@ -1,5 +1,6 @@
 //! Operations of objects, one file a group.
 
+pub(crate) mod archive;
 mod attributes;
 pub(crate) mod copy;
 mod delete;

@@ -4,7 +4,7 @@ use crate::caller::Caller;
 use crate::condition::{Reading, Verdict};
 use crate::error::{self, Result};
 use crate::front::Status;
-use crate::object::version_id;
+use crate::object::{archive, version_id};
 use crate::outgoing::Outgoing;
 use crate::service::S3;
 use crate::{checksum, range, record, sse};
@@ -61,6 +61,7 @@ pub(crate) async fn get(s3: &S3, request: S3Request<GetObjectInput>) -> Result<S
     if status == StatusCode::NOT_MODIFIED {
         output.metadata = None;
     } else {
+        archive::readable(&version.record, s3.now())?;
         headers.extend(overrides);
         output.content_length = i64::try_from(range.end - range.start).ok();
         let mut body = Outgoing::new(s3.objects.send(&version, range, key));
@@ -116,6 +117,7 @@ async fn find(s3: &S3, asked: Asked<'_>) -> Result<Found> {
     let key = sse::of_read(version.record.encryption.as_ref(), sse::customer_key(asked.headers)?)?;
     let verdict = asked.reading.judge(&version)?;
     let mut headers = record::show(&bucket, &version)?;
+    archive::show(&version.record, s3.now(), &mut headers);
     if verdict == Verdict::NotModified {
         headers.remove(header::CONTENT_TYPE);
         return Ok(Found { version, key, range: 0..0, status: StatusCode::NOT_MODIFIED, headers });
