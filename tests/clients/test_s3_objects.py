@@ -321,6 +321,7 @@ def test_locks(s3):
     retain("GOVERNANCE", sooner, BypassGovernanceRetention=True)
     assert refused(retain, mode="GOVERNANCE", until=datetime.datetime(2020, 1, 1)) == ("InvalidArgument", 400)
     gone("g", governed, BypassGovernanceRetention=True)
+    assert s3.get_object_legal_hold(Bucket=bucket, Key="h")["LegalHold"]["Status"] == "ON"
     s3.put_object_legal_hold(Bucket=bucket, Key="h", LegalHold={"Status": "OFF"})
     gone("h", held)
     rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
