@@ -173,21 +173,31 @@ fn arrived(bucket: &Bucket, operation: &str, around: &Circumstances) -> Result<(
     if let Some(region) = around.region()
         && operation != "GetBucketLocation"
     {
-        right_region(bucket, region)?;
+        right_region(bucket, region, if around.header("authorization").is_some() { Signed::Header } else { Signed::Query })?;
     }
     expected_owner(&bucket.owner, around.header("x-amz-expected-bucket-owner"))
 }
 
+/// Where a request's signature stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signed {
+    Header,
+    /// A presigned URL.
+    Query,
+    Form,
+}
+
 /// Refuses a request that was signed for another region than the bucket's.
-pub(crate) fn right_region(bucket: &Bucket, region: &str) -> Result<()> {
+pub(crate) fn right_region(bucket: &Bucket, region: &str, signed: Signed) -> Result<()> {
     if region == bucket.region {
         return Ok(());
     }
-    let expecting = &bucket.region;
-    let error = s3_error!(
-        AuthorizationHeaderMalformed,
-        "The authorization header is malformed; the region '{region}' is wrong; expecting '{expecting}'"
-    );
+    let wrong = format!("the region '{region}' is wrong; expecting '{}'", bucket.region);
+    let error = match signed {
+        Signed::Header => s3_error!(AuthorizationHeaderMalformed, "The authorization header is malformed; {wrong}"),
+        Signed::Query => s3_error!(AuthorizationQueryParametersError, "Error parsing the X-Amz-Credential parameter; {wrong}"),
+        Signed::Form => s3_error!(InvalidArgument, "{wrong}"),
+    };
     Err(with_region(error, bucket))
 }
 

@@ -1,7 +1,7 @@
 //! PostObject: what a form asks for is done as PutObject does it.
 
 use super::Form;
-use crate::access::{Circumstances, expected_owner, right_region};
+use crate::access::{Circumstances, Signed, expected_owner, right_region};
 use crate::error::Result;
 use crate::front::Peer;
 use crate::object;
@@ -20,7 +20,7 @@ const KEY_BYTES_MAX: usize = 1024;
 pub(super) async fn authorize(s3: &S3, form: &Form, head: &Parts, bucket: &str) -> Result<()> {
     let bucket = s3.bucket(bucket)?;
     if let Some(region) = form.region() {
-        right_region(&bucket, region)?;
+        right_region(&bucket, region, Signed::Form)?;
     }
     let key = form.field("key").unwrap_or_default();
     if key.is_empty() || key.len() > KEY_BYTES_MAX {
