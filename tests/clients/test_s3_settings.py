@@ -341,6 +341,36 @@ def test_a_log_that_is_not_delivered_is_told_of(s3, bucket, settings_cloud):
     wait_for("nobody wants it", 10, lambda: not failing())
 
 
+def test_logs_say_what_only_a_list_of_grants_allowed(s3, bucket, settings_cloud):
+    target, account = bucket[:50] + "-t", settings_cloud.client("sts").get_caller_identity()["Account"]
+    s3.create_bucket(Bucket=target)
+    logs_let_in(s3, target, bucket, account)
+    s3.delete_public_access_block(Bucket=bucket)
+    s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerPreferred"}]})
+    s3.put_object(Bucket=bucket, Key="public", Body=b"x", ACL="public-read")
+    s3.put_object(Bucket=bucket, Key="private", Body=b"x")
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus={"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": "log/"}})
+    s3.get_object(Bucket=bucket, Key="public")
+    for key in ("public", "private"):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/{bucket}/{key}").close()
+        except urllib.error.HTTPError as error:
+            assert error.code == 403
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    form = {"key": "form"}
+    assert urllib3.PoolManager().request("POST", f"http://127.0.0.1:{PORT}/{bucket}", fields={**form, "file": ("f", b"x")}).status == 204
+    s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "public"}]})
+    other = settings_cloud.client("s3", credentials=settings_cloud.account("granted"))
+    other.put_object(Bucket=bucket, Key="theirs", Body=b"x")
+    other.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "theirs"}, {"Key": "private"}]})
+    wait_for("all lines are delivered", 10, lambda: len(lines(s3, target)) >= 11)
+    said = {(line[6], line[9], line[25]) for line in lines(s3, target)}
+    assert said == {("REST.GET.OBJECT", "200", "-"), ("REST.GET.OBJECT", "200", "Yes"), ("REST.GET.OBJECT", "403", "-"),
+                         ("REST.PUT.ACL", "200", "-"), ("REST.POST.OBJECT", "204", "Yes"), ("REST.POST.MULTI_OBJECT_DELETE", "200", "-"),
+                         ("BATCH.DELETE.OBJECT", "204", "-"), ("REST.PUT.OBJECT", "200", "Yes"), ("BATCH.DELETE.OBJECT", "204", "Yes"),
+                         ("BATCH.DELETE.OBJECT", "403", "-")}
+
+
 def test_requests_are_logged(s3, bucket, settings_cloud):
     target, account = bucket + "-t", settings_cloud.client("sts").get_caller_identity()["Account"]
     s3.create_bucket(Bucket=target)

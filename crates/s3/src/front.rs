@@ -209,6 +209,7 @@ impl Front {
         let begun = Begun::new(&self.s3, bucket.as_deref(), &head, bucket_in_host, self.is_website(&head), peer.ip());
         if let Some(begun) = &begun {
             head.extensions.insert(begun.batched());
+            head.extensions.insert(begun.acl_required());
         }
         let cross = cors::Cross::of(&head);
         let mut answer = match self.refusal(&head) {

@@ -8,11 +8,27 @@ use objects::{Bucket, Version};
 use s3s::S3Request;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 /// What `s3:authType` says of a presigned URL.
 const QUERY_STRING: &str = "REST-QUERY-STRING";
+
+/// Whether a list of grants was what let a request through; an extension of each that a line of an access log is written of.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AclRequired(Arc<AtomicBool>);
+
+impl AclRequired {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was, since this was last asked.
+    pub(crate) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
 
 /// What a request says of itself; an extension of each that was let through.
 #[derive(Debug, Clone)]
@@ -28,6 +44,8 @@ pub(crate) struct Circumstances {
     form: bool,
     /// Whether there is an object after it, if it writes one or a part of one.
     creates: Option<bool>,
+    /// Told when a list of grants lets it through.
+    by_grants: AclRequired,
 }
 
 /// What a request is about, beside itself.
@@ -45,7 +63,16 @@ pub(crate) struct Subject<'a> {
 impl Circumstances {
     pub(crate) fn new(headers: &HeaderMap, uri: &Uri, peer: Option<IpAddr>, now: Timestamp) -> Self {
         let query = uri.query().map(|query| pairs(query.as_bytes())).unwrap_or_default();
-        Self { headers: headers.clone(), query, peer, now, tags: tags(headers), form: false, creates: None }
+        Self {
+            headers: headers.clone(),
+            query,
+            peer,
+            now,
+            tags: tags(headers),
+            form: false,
+            creates: None,
+            by_grants: AclRequired::default(),
+        }
     }
 
     /// Those of a request that was let through.
@@ -57,6 +84,24 @@ impl Circumstances {
     pub(crate) fn creating(mut self, creates: Option<bool>) -> Self {
         self.creates = creates;
         self
+    }
+
+    /// The same, telling when a list of grants lets it through.
+    pub(crate) fn telling(mut self, told: Option<&AclRequired>) -> Self {
+        if let Some(told) = told {
+            self.by_grants = told.clone();
+        }
+        self
+    }
+
+    /// A list of grants let it through.
+    pub(super) fn granted(&self) {
+        self.by_grants.set();
+    }
+
+    /// Whether one did, since this was last asked.
+    pub(crate) fn was_granted(&self) -> bool {
+        self.by_grants.take()
     }
 
     /// The same, giving an object these tags.

@@ -41,6 +41,8 @@ enum Object {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
     Allowed,
+    /// Allowed by a list of grants, and by nothing else.
+    Granted,
     /// By name.
     Denied,
     /// Nothing allows it.
@@ -60,13 +62,19 @@ impl S3 {
             Object::There(version) => (Some(version), None),
             Object::Gone(error) => (None, Some(error)),
         };
-        match decide(caller, ask, policy.as_deref(), found.as_deref()) {
+        let decision = decide(caller, ask, policy.as_deref(), found.as_deref());
+        match decision {
             Decision::Denied => Err(error::denied()),
             // To know that an object isn't there takes the right to list.
-            Decision::Allowed if gone.is_none() || may_list(caller, ask, policy.as_deref()) => Ok(()),
+            Decision::Allowed | Decision::Granted if gone.is_none() || may_list(caller, ask, policy.as_deref()) => {
+                if decision == Decision::Granted {
+                    ask.around.granted();
+                }
+                Ok(())
+            }
             Decision::Silent if gone.is_some() && may_list(caller, ask, policy.as_deref()) => Err(gone.unwrap_or_else(error::denied)),
             Decision::Silent if self.began(caller, ask).await => Ok(()),
-            Decision::Allowed | Decision::Silent => Err(error::denied()),
+            Decision::Allowed | Decision::Granted | Decision::Silent => Err(error::denied()),
         }
     }
 
@@ -178,7 +186,7 @@ pub(crate) fn owner_of<'a>(bucket: &'a Bucket, version: &'a Version) -> &'a Acco
 
 fn may_list(caller: &Caller, ask: &Ask<'_>, policy: Option<&Document>) -> bool {
     let listing = Ask { action: action::LIST_BUCKET, key: None, version: None, ..*ask };
-    decide_with(caller, &listing, policy, None, ask.key) == Decision::Allowed
+    matches!(decide_with(caller, &listing, policy, None, ask.key), Decision::Allowed | Decision::Granted)
 }
 
 fn decide(caller: &Caller, ask: &Ask<'_>, policy: Option<&Document>, object: Option<&Version>) -> Decision {
@@ -204,7 +212,7 @@ fn decide_with(caller: &Caller, ask: &Ask<'_>, policy: Option<&Document>, object
     }
     // Who may write an object owns it then, and says who else may use it.
     let action = if ask.making && action == action::PUT_OBJECT_ACL { action::PUT_OBJECT } else { action };
-    if granted(caller, bucket, action, object) { Decision::Allowed } else { Decision::Silent }
+    if granted(caller, bucket, action, object) { Decision::Granted } else { Decision::Silent }
 }
 
 fn verdict(policy: &Document, ask: &Ask<'_>, action: &str, subject: &Subject<'_>) -> Verdict {

@@ -10,7 +10,7 @@ mod policy;
 mod public;
 
 pub(crate) use acl_operations::{bucket_acl_get, bucket_acl_put, object_acl_get, object_acl_put};
-pub(crate) use circumstances::Circumstances;
+pub(crate) use circumstances::{AclRequired, Circumstances};
 pub(crate) use decide::{Ask, grants_count, logs_allowed, logs_expected};
 pub(crate) use ownership::{ownership_delete, ownership_get, ownership_put};
 pub(crate) use policy::{policy_delete, policy_get, policy_put, policy_status};
@@ -47,7 +47,9 @@ impl S3Access for S3 {
         }
         let peer = cx.extensions_mut().get::<Peer>().map(|peer| peer.0.ip());
         let creates = action::creates(cx.s3_op().name());
-        let around = Arc::new(Circumstances::new(cx.headers(), cx.uri(), peer, self.now()).creating(creates));
+        let told = cx.extensions_mut().get::<AclRequired>().cloned();
+        let around = Circumstances::new(cx.headers(), cx.uri(), peer, self.now()).creating(creates).telling(told.as_ref());
+        let around = Arc::new(around);
         let path = cx.s3_path();
         let wanted = Wanted { operation: cx.s3_op().name(), bucket: path.get_bucket_name(), key: path.get_object_key() };
         self.authorize(&caller, wanted, &around).await?;

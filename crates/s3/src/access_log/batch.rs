@@ -12,6 +12,8 @@ pub(crate) struct One {
     pub(crate) size: Option<u64>,
     pub(crate) status: u16,
     pub(crate) error: Option<String>,
+    /// Whether a list of grants let it through.
+    pub(crate) acl_required: bool,
 }
 
 impl One {
@@ -29,6 +31,7 @@ impl One {
             referer: None,
             agent: None,
             version: self.version.as_deref(),
+            acl_required: self.acl_required,
             ..request.clone()
         }
     }

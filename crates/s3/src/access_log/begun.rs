@@ -2,6 +2,7 @@
 
 use super::batch::Batched;
 use super::{AccessLog, Request, operation};
+use crate::access::AclRequired;
 use crate::caller::canonical_id;
 use crate::service::S3;
 use http::request::Parts;
@@ -26,6 +27,7 @@ pub(crate) struct Begun {
     started: Instant,
     /// What became of the objects of a DeleteObjects.
     batched: Batched,
+    acl_required: AclRequired,
 }
 
 impl Begun {
@@ -40,12 +42,18 @@ impl Begun {
         let mut kept = http::Request::new(()).into_parts().0;
         (kept.method, kept.uri, kept.version) = (head.method.clone(), head.uri.clone(), head.version);
         kept.headers = head.headers.clone();
-        Some(Self { bucket, head: kept, key, website, address, at: s3.now(), started: Instant::now(), batched: Batched::default() })
+        let (batched, acl_required) = (Batched::default(), AclRequired::default());
+        Some(Self { bucket, head: kept, key, website, address, at: s3.now(), started: Instant::now(), batched, acl_required })
     }
 
     /// Where an operation on many objects says what became of each.
     pub(crate) fn batched(&self) -> Batched {
         self.batched.clone()
+    }
+
+    /// Told when a list of grants lets the request through.
+    pub(crate) fn acl_required(&self) -> AclRequired {
+        self.acl_required.clone()
     }
 
     /// Keeps the line, now that there is an answer. `verified`: whose signature it bore. Its body may still be on its way.
@@ -75,6 +83,7 @@ impl Begun {
             version: Some(text(answer.headers(), "x-amz-version-id")).filter(|version| !version.is_empty()),
             signed: signature(headers, query),
             host: text(headers, header::HOST.as_str()),
+            acl_required: self.acl_required.take(),
         };
         s3.log.add(&self.bucket, &line);
         for one in self.batched.take() {

@@ -31,6 +31,8 @@ pub(crate) struct Request<'a> {
     /// `AuthHeader` or `QueryString`, if it is signed.
     pub(crate) signed: Option<&'static str>,
     pub(crate) host: &'a str,
+    /// Whether a list of grants let it through.
+    pub(crate) acl_required: bool,
 }
 
 impl Request<'_> {
@@ -41,7 +43,7 @@ impl Request<'_> {
         _ = writeln!(
             line,
             "{owner} {bucket} [{time}] {address} {requester} {id} {operation} {key} {uri} {status} {error} {sent} {size} {millis} {millis} \
-             {referer} {agent} {version} {id} {signature} - {signed} {host} - - -",
+             {referer} {agent} {version} {id} {signature} - {signed} {host} - - {acl}",
             time = self.at.log_date(),
             address = or_dash(&self.address),
             requester = self.requester.as_deref().unwrap_or("-"),
@@ -59,6 +61,7 @@ impl Request<'_> {
             signature = if self.signed.is_some() { "SigV4" } else { "-" },
             signed = self.signed.unwrap_or("-"),
             host = or_dash(&encoded(self.host)),
+            acl = if self.acl_required { "Yes" } else { "-" },
         );
         line
     }
@@ -110,11 +113,12 @@ mod tests {
             version: None,
             signed: Some("AuthHeader"),
             host: "b.s3.localhost:4566",
+            acl_required: true,
         };
         assert_eq!(
             request.line("79a5", "b"),
             "79a5 b [06/Feb/2019:00:00:38 +0000] 192.0.2.3 - 3E57427F3EXAMPLE REST.GET.OBJECT a%20b%22c%0Ad \"GET /b/a?x=%22y HTTP/1.1\" 404 \
-             NoSuchKey 113 - 7 7 \"-\" \"S3%22Console/0.4%0A\" - 3E57427F3EXAMPLE SigV4 - AuthHeader b.s3.localhost:4566 - - -\n"
+             NoSuchKey 113 - 7 7 \"-\" \"S3%22Console/0.4%0A\" - 3E57427F3EXAMPLE SigV4 - AuthHeader b.s3.localhost:4566 - - Yes\n"
         );
     }
 }

@@ -101,6 +101,7 @@ impl AccessLog {
             version,
             signed: None,
             host: "",
+            acl_required: false,
         };
         self.add(bucket, &request);
     }

@@ -29,7 +29,7 @@ pub(super) async fn authorize(s3: &S3, form: &Form, head: &Parts, bucket: &str) 
     let headers = form.headers()?;
     expected_owner(&bucket.owner, headers.get("x-amz-expected-bucket-owner").and_then(|owner| owner.to_str().ok()))?;
     let peer = head.extensions.get::<Peer>().map(|peer| peer.0.ip());
-    let around = Circumstances::new(&head.headers, &head.uri, peer, s3.now()).of_form(headers);
+    let around = Circumstances::new(&head.headers, &head.uri, peer, s3.now()).of_form(headers).telling(head.extensions.get());
     s3.allow_form(&form.caller, &bucket, key, &around).await
 }
 

@@ -61,11 +61,14 @@ pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>)
         return Err(error::malformed_xml());
     }
     let bypass = input.bypass_governance_retention.unwrap_or_default();
-    let (mut deletes, mut errors) = (Vec::with_capacity(objects.len()), Vec::new());
+    let (mut deletes, mut granted, mut errors) = (Vec::with_capacity(objects.len()), Vec::with_capacity(objects.len()), Vec::new());
     for object in &objects {
         let allowed = s3.allow_delete(&caller, &bucket, object, &around).await;
         match allowed.and_then(|()| one(&input.bucket, object, bypass, s3.now())) {
-            Ok(delete) => deletes.push(delete),
+            Ok(delete) => {
+                deletes.push(delete);
+                granted.push(around.was_granted());
+            }
             Err(refusal) => errors.push(failed(batched, object.key.clone(), object.version_id.clone(), &refusal)),
         }
     }
@@ -73,12 +76,13 @@ pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>)
     let done = s3.objects.delete_many(&input.bucket, deletes).await.map_err(error::engine)?;
     let quiet = input.delete.quiet.unwrap_or_default();
     let mut deleted = Vec::new();
-    for ((key, version), done) in asked.into_iter().zip(done) {
+    for (((key, version), acl_required), done) in asked.into_iter().zip(granted).zip(done) {
         let version = version.map(|version| version.to_string());
         match done {
             Ok(done) => {
                 if let Some(batched) = batched {
-                    batched.add(One { key: key.clone(), version: version.clone(), size: done.size, status: 204, error: None });
+                    let (key, version) = (key.clone(), version.clone());
+                    batched.add(One { key, version, size: done.size, status: 204, error: None, acl_required });
                 }
                 if !quiet {
                     deleted.push(succeeded(key, version, &done));
@@ -115,7 +119,14 @@ fn failed(batched: Option<&Batched>, key: String, version_id: Option<String>, er
     let (code, message) = (error.code().as_str().to_owned(), error.message().unwrap_or_default().to_owned());
     if let Some(batched) = batched {
         let status = error.status_code().map_or(500, |status| status.as_u16());
-        batched.add(One { key: key.clone(), version: version_id.clone(), size: None, status, error: Some(code.clone()) });
+        batched.add(One {
+            key: key.clone(),
+            version: version_id.clone(),
+            size: None,
+            status,
+            error: Some(code.clone()),
+            acl_required: false,
+        });
     }
     Error { code: Some(code), key: Some(key), message: Some(message), version_id }
 }
