@@ -89,7 +89,8 @@ pub(crate) fn of_request(
     described: Described,
     now: Timestamp,
 ) -> Result<Record> {
-    let (owner, acl) = s3.new_object(bucket, caller, headers)?;
+    // Whether it may be was asked before, with its key.
+    let (owner, acl) = s3.new_object(bucket, caller, headers, None)?;
     let mut record = Record::new(owner);
     record.acl = acl;
     (record.headers, record.metadata) = (described.headers, described.metadata);

@@ -1,6 +1,7 @@
 //! Lists of grants ("Access control list (ACL) overview"): read from canned names, headers and documents, and shown again.
 
 use super::decide::grants_count;
+use super::{action, denied};
 use crate::caller::{Caller, canonical_id};
 use crate::error::{self, Result};
 use crate::service::S3;
@@ -67,7 +68,13 @@ impl S3 {
     ///
     /// # Errors
     /// `AccessControlListNotSupported`, `AccessDenied` for a public list where that is blocked, and as [`S3::grants_of_headers`].
-    pub(crate) fn new_object(&self, bucket: &Bucket, caller: &Caller, headers: &HeaderMap) -> Result<(AccountId, Option<Acl>)> {
+    pub(crate) fn new_object(
+        &self,
+        bucket: &Bucket,
+        caller: &Caller,
+        headers: &HeaderMap,
+        key: Option<&str>,
+    ) -> Result<(AccountId, Option<Acl>)> {
         let given = headers.get(CANNED).is_some_and(|name| name.as_bytes() == OWNERS.as_bytes());
         // What nobody wrote has no other owner.
         let writer = caller.account().unwrap_or(&bucket.owner);
@@ -81,7 +88,7 @@ impl S3 {
             let supported = acl.is_none_or(|acl| names_owner(headers) && acl == private(owner));
             return if supported { Ok((owner.clone(), None)) } else { Err(not_supported()) };
         }
-        refuse_public(bucket, acl.as_ref())?;
+        refuse_public(bucket, acl.as_ref(), || denied::because(caller, bucket, action::PUT_OBJECT, key, denied::PUBLIC_ACL))?;
         Ok((owner.clone(), acl))
     }
 
@@ -183,9 +190,9 @@ impl S3 {
 }
 
 /// Refuses a public list where the bucket blocks them.
-pub(crate) fn refuse_public(bucket: &Bucket, acl: Option<&Acl>) -> Result<()> {
+pub(crate) fn refuse_public(bucket: &Bucket, acl: Option<&Acl>, denied: impl FnOnce() -> S3Error) -> Result<()> {
     let blocked = bucket.public_access_block.is_some_and(|block| block.block_public_acls);
-    if blocked && acl.is_some_and(is_public) { Err(error::denied()) } else { Ok(()) }
+    if blocked && acl.is_some_and(is_public) { Err(denied()) } else { Ok(()) }
 }
 
 /// A canned list ("Canned ACL").

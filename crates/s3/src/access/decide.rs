@@ -5,6 +5,7 @@
 
 use super::action;
 use super::circumstances::{Circumstances, Subject};
+use super::denied;
 use crate::caller::Caller;
 use crate::error::{self, Result};
 use crate::service::S3;
@@ -64,7 +65,7 @@ impl S3 {
         };
         let decision = decide(caller, ask, policy.as_deref(), found.as_deref());
         match decision {
-            Decision::Denied => Err(error::denied()),
+            Decision::Denied => Err(denied::by_policy(caller, ask)),
             // To know that an object isn't there takes the right to list.
             Decision::Allowed | Decision::Granted if gone.is_none() || may_list(caller, ask, policy.as_deref()) => {
                 if decision == Decision::Granted {

@@ -236,3 +236,36 @@ async fn a_list_of_grants_with_a_new_object() {
     world.policy(policy_text("Deny", r#""*""#, "s3:PutObjectAcl")).await;
     assert!(may(PUT).await && !may(action::PUT_OBJECT_ACL).await);
 }
+
+/// Only the bucket's own account learns why.
+#[tokio::test]
+async fn why_it_is_denied() {
+    let world = World::new(Ownership::ObjectWriter).await;
+    world.policy(policy_text("Deny", r#""*""#, "s3:GetObject*")).await;
+    let around = Circumstances::new(&HeaderMap::new(), &Uri::from_static("/bucket/mine"), None, Timestamp(0));
+    let said = async |who: &str, version| {
+        let bucket = world.s3.bucket("bucket").unwrap();
+        let ask = Ask { action: GET, bucket: &bucket, key: Some("mine"), version, making: false, around: &around };
+        world.s3.allow(&caller(who), &ask).await.unwrap_err().message().unwrap().to_owned()
+    };
+    let by = |permission| {
+        format!(
+            "User: arn:aws:iam::111111111111:root is not authorized to perform: {permission} on resource: \"arn:aws:s3:::bucket/mine\" \
+             with an explicit deny in a resource-based policy"
+        )
+    };
+    assert_eq!(said(OWNER, None).await, by("s3:GetObject"));
+    assert_eq!(said(OWNER, Some("null")).await, by("s3:GetObjectVersion"));
+    for who in [OTHER, NOBODY] {
+        assert_eq!(said(who, None).await, "Access Denied");
+    }
+    world.change(|bucket| bucket.public_access_block = Some(PublicAccessBlock { block_public_acls: true, ..Default::default() })).await;
+    let public = HeaderMap::from_iter([(http::HeaderName::from_static("x-amz-acl"), http::HeaderValue::from_static("public-read"))]);
+    let put = |who: &str| {
+        let refused = world.s3.new_object(&world.s3.bucket("bucket").unwrap(), &caller(who), &public, Some("a/b"));
+        refused.unwrap_err().message().unwrap().to_owned()
+    };
+    let why = "on resource: \"arn:aws:s3:::bucket/a/b\" because public ACLs are prevented by the BlockPublicAcls setting in S3 Block Public Access.";
+    assert!(put(OWNER).ends_with(why), "{}", put(OWNER));
+    assert_eq!(put(OTHER), "Access Denied");
+}

@@ -5,6 +5,7 @@ mod acl_operations;
 mod action;
 mod circumstances;
 mod decide;
+mod denied;
 pub(crate) mod ownership;
 mod policy;
 mod public;
@@ -111,7 +112,7 @@ impl S3 {
             self.authorize_source(caller, operation, around).await?;
         }
         if making {
-            self.new_object(bucket, caller, &around.headers)?;
+            self.new_object(bucket, caller, &around.headers, key)?;
         }
         Ok(())
     }
@@ -142,7 +143,7 @@ impl S3 {
             let making = action != action::GET_OBJECT;
             self.allow(caller, &Ask { action, bucket, key: Some(key), version: None, making, around }).await?;
         }
-        Ok(())
+        self.new_object(bucket, caller, &around.headers, Some(key)).map(drop)
     }
 
     /// Whether the caller may read what a copy is made of.

@@ -1,8 +1,9 @@
 //! A bucket's policy: put, read, taken away, and whether it lets the public in.
 
-use crate::caller::canonical_id;
+use super::denied;
+use crate::caller::{Caller, canonical_id};
 use crate::configuration::update;
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::service::S3;
 use model::policy::{Document, Grantee, Kind, MalformedPolicy};
 use objects::Bucket;
@@ -19,6 +20,7 @@ pub(crate) async fn policy_get(s3: &S3, request: S3Request<GetBucketPolicyInput>
 /// PutBucketPolicy. Who sends it is its account's root user, whom no policy can keep from replacing it: that it be confirmed is never
 /// needed.
 pub(crate) async fn policy_put(s3: &S3, request: S3Request<PutBucketPolicyInput>) -> Result<S3Response<PutBucketPolicyOutput>> {
+    let caller = Caller::of(&request);
     let PutBucketPolicyInput { bucket, policy, .. } = request.input;
     let document = Document::parse(&policy, &Kind::Bucket { bucket: bucket.clone() }).map_err(|e| malformed(&e))?;
     if !document.grantees().all(|grantee| s3.exists(grantee)) {
@@ -27,7 +29,7 @@ pub(crate) async fn policy_put(s3: &S3, request: S3Request<PutBucketPolicyInput>
     let public = document.is_public();
     let change = move |bucket: &mut Bucket| {
         if public && bucket.public_access_block.is_some_and(|block| block.block_public_policy) {
-            return Err(error::denied());
+            return Err(denied::because(&caller, bucket, "s3:PutBucketPolicy", None, denied::PUBLIC_POLICY));
         }
         bucket.policy = Some(policy);
         Ok(())

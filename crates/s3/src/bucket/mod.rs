@@ -123,7 +123,7 @@ fn refuse_mismatch(bucket: &Bucket, acl: &Acl) -> Result<()> {
     if bucket.ownership == Some(Ownership::BucketOwnerEnforced) && *acl != acl::private(&bucket.owner) {
         return Err(access::ownership::with_acl());
     }
-    if acl::refuse_public(bucket, Some(acl)).is_err() {
+    if acl::refuse_public(bucket, Some(acl), error::denied).is_err() {
         let text = "Bucket cannot have public ACLs set with BlockPublicAccess enabled";
         return Err(error::custom("InvalidBucketAclWithBlockPublicAccessError", 400, text));
     }
