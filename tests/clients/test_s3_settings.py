@@ -161,6 +161,22 @@ def test_lifecycle_rules_are_judged(s3, bucket):
     assert refused(s3.get_bucket_lifecycle_configuration, Bucket=bucket)[1] == 404
 
 
+def test_the_operator_is_told_of_short_days(settings_cloud):
+    said = f"a day of lifecycle rules has {DAY} seconds"
+    assert [note for note in settings_cloud.status()["notes"] if note.startswith(said)]
+    assert said in settings_cloud.log.read_text()
+
+
+def test_the_operator_is_told_what_host_stood_for_a_bucket(settings_cloud):
+    for _ in range(3):
+        request = urllib.request.Request(f"http://127.0.0.1:{PORT}/", headers={"Host": f"my-cloud.localhost:{PORT}"})
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(request)
+        assert error.value.code == 404
+    said = [line for line in settings_cloud.log.read_text().splitlines() if "there is no such bucket" in line]
+    assert len(said) == 1 and f"my-cloud.localhost:{PORT}" in said[0] and "my-cloud" in said[0]
+
+
 # ---- notifications
 
 

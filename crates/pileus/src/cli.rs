@@ -82,7 +82,7 @@ CONFIGURATION (the whole of --config's file)
     ///
     /// Sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_REGION and AWS_ENDPOINT_URL to the first account's, and
     /// unsets AWS_SESSION_TOKEN and AWS_PROFILE. If you have no configuration of the aws CLI, AWS_CONFIG_FILE is set, too: to a file by
-    /// which version 1 of it and boto3 presign S3's URLs as they are accepted here. Fails, and prints `false` for `eval`, if no cloud answers.
+    /// which version 1 of it and boto3 presign S3's URLs as they are accepted here. One that is gone, or another cloud's, gives way to it. Fails, and prints `false` for `eval`, if no cloud answers.
     #[command(after_long_help = "\
 EXAMPLES
     eval \"$(pileus env)\"                           this shell's aws and SDKs ask this cloud now

@@ -76,6 +76,9 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     commands::image::leftovers_remove(&data_dir.join("staging"));
     std::fs::write(data_dir.join(commands::env::AWS_CONFIG), commands::env::AWS_CONFIG_TEXT)?;
     let socket = admin::server::listen(data_dir)?;
+    if let Some(warning) = admin::storage::short_days(&parts.config.s3) {
+        tracing::warn!("{warning}");
+    }
     let (stop, stopping) = watch::channel(false);
     let loops = tokio::spawn(parts.reconciler.clone().run(stopping.clone()));
     let scrub = scrub::run(parts.objects.clone(), parts.config.s3.clone(), parts.clock.clone(), parts.scrub.clone(), stopping.clone());

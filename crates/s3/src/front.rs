@@ -5,7 +5,7 @@ use crate::body::{Broken, Drained, Patient, Trouble};
 use crate::caller::Verified;
 use crate::cors;
 use crate::form;
-use crate::host::{Hosts, Named};
+use crate::host::{Hosts, Named, Strangers};
 use crate::integrity::Compared;
 use crate::precheck;
 use crate::service::S3;
@@ -57,6 +57,7 @@ pub struct Front {
     pub(crate) s3: S3,
     service: S3Service,
     hosts: Hosts,
+    strangers: Strangers,
     rng: Mutex<StdRng>,
 }
 
@@ -150,7 +151,7 @@ impl Front {
         builder.set_access(s3.clone());
         builder.set_host(hosts.clone());
         builder.set_validation(crate::bucket::Names);
-        Self { s3, service: builder.build(), hosts, rng }
+        Self { s3, service: builder.build(), hosts, strangers: Strangers::default(), rng }
     }
 
     /// Whether a request is for S3: by the service that its signature names, its host, or its form. Without a signature, S3 gets
@@ -206,6 +207,7 @@ impl Front {
         head.extensions.insert(RequestId(id.clone()));
         let bucket = self.bucket(&head);
         let bucket_in_host = self.named(&head).is_some_and(|n| n.bucket.is_some());
+        let host = head.headers.get(header::HOST).filter(|_| bucket_in_host).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let begun = Begun::new(&self.s3, bucket.as_deref(), &head, bucket_in_host, self.is_website(&head), peer.ip());
         if let Some(begun) = &begun {
             head.extensions.insert(begun.batched());
@@ -224,6 +226,13 @@ impl Front {
         };
         if let Some(cross) = cross {
             cors::headers_add(&self.s3, &cross, bucket.as_deref(), answer.headers_mut());
+        }
+        if bucket_in_host
+            && answer.status() == StatusCode::NOT_FOUND
+            && let (Some(host), Some(bucket)) = (&host, &bucket)
+            && self.s3.objects.bucket(bucket).is_none()
+        {
+            self.strangers.tell(host, bucket);
         }
         named(&mut answer, &id, &resource, &method);
         if let Some(begun) = begun {

@@ -3,6 +3,13 @@
 use s3s::S3Result;
 use s3s::host::{S3Host, VirtualHost};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+/// Host names of buckets that aren't there, of which the log tells, since the start.
+const STRANGERS_MAX: usize = 100;
+/// Longest of them, in bytes: what DNS allows, and a port.
+const HOST_BYTES_MAX: usize = 260;
 
 /// What a host name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +60,35 @@ impl S3Host for Hosts {
     }
 }
 
+/// Host names that stood for buckets that aren't there. A name under one of the cloud's domains is a bucket's: who meant the cloud itself
+/// by it sees only that there is no such bucket.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers(Mutex<BTreeSet<String>>);
+
+impl Strangers {
+    /// Says so in the log, once of each name. Whether it did.
+    pub(crate) fn tell(&self, host: &str, bucket: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if host.len() > HOST_BYTES_MAX || told.len() >= STRANGERS_MAX || !told.insert(host.to_owned()) {
+            return false;
+        }
+        tracing::info!(?host, ?bucket, "there is no such bucket: the request's host names it, under one of s3.domains");
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_are_told_of_once_and_not_for_ever() {
+        let strangers = Strangers::default();
+        assert!(strangers.tell("cloud.localhost", "cloud") && !strangers.tell("cloud.localhost", "cloud"));
+        assert!(!strangers.tell(&"a".repeat(HOST_BYTES_MAX + 1), "a"));
+        let told = (0..STRANGERS_MAX).filter(|n| strangers.tell(&format!("b{n}.localhost"), "b")).count();
+        assert_eq!(told, STRANGERS_MAX - 1);
+    }
 
     #[test]
     fn hosts_name_buckets() {

@@ -1,5 +1,6 @@
 //! How the object store fares: what `pileus status` says of it.
 
+use crate::config::S3;
 use crate::parts::Parts;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,13 @@ pub(crate) struct Health {
     pub(crate) notes: Vec<String>,
 }
 
+/// What is said where days of lifecycle rules are shorter than days.
+pub(crate) fn short_days(config: &S3) -> Option<String> {
+    let seconds = config.lifecycle_debug_day_seconds;
+    let text = "objects end that much sooner; s3.lifecycle_debug_day_seconds is for tests";
+    (seconds > 0).then(|| format!("a day of lifecycle rules has {seconds} seconds: {text}"))
+}
+
 /// Looks.
 pub(crate) async fn health(parts: &Parts) -> Result<Health> {
     let all = parts.s3_health.destinations().await?;
@@ -71,7 +79,8 @@ pub(crate) async fn health(parts: &Parts) -> Result<Health> {
         lines_lost: of.lines_lost,
     };
     let log_troubles: Vec<LogTrouble> = parts.s3_health.log_troubles().into_iter().map(shown).collect();
-    let mut notes: Vec<String> = destinations.iter().filter_map(Destination::note).collect();
+    let mut notes: Vec<String> = short_days(&parts.config.s3).into_iter().collect();
+    notes.extend(destinations.iter().filter_map(Destination::note));
     notes.extend(log_troubles.iter().take(LOGS_TOLD_MAX).map(LogTrouble::note));
     if log_troubles.len() > LOGS_TOLD_MAX {
         notes.push(format!("access logs: {} more are not delivered", log_troubles.len() - LOGS_TOLD_MAX));
@@ -82,6 +91,13 @@ pub(crate) async fn health(parts: &Parts) -> Result<Health> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_days_are_told_of() {
+        assert_eq!(short_days(&S3::default()), None);
+        let said = short_days(&S3 { lifecycle_debug_day_seconds: 10, ..S3::default() });
+        assert!(said.is_some_and(|said| said.starts_with("a day of lifecycle rules has 10 seconds")));
+    }
 
     #[test]
     fn only_trouble_is_noted() {

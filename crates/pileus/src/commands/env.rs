@@ -3,7 +3,7 @@
 use super::print;
 use crate::admin::{Env, client};
 use anyhow::Result;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The configuration for AWS's clients, in the data directory.
 pub(crate) const AWS_CONFIG: &str = "aws.config";
@@ -34,11 +34,53 @@ pub(crate) fn run(data_dir: &Path) -> Result<()> {
 /// Tells the aws CLI of version 1 and boto3 to presign S3's URLs by signature version 4, which they do by a configuration file only:
 /// in us-east-1 they take version 2 by default, which this cloud refuses. A user's own file is left alone.
 fn config_export(data_dir: &Path) -> Result<String> {
-    let own = |name: &str| std::env::var_os("HOME").is_some_and(|home| Path::new(&home).join(".aws").join(name).exists());
-    if std::env::var_os("AWS_CONFIG_FILE").is_some() || own("config") {
-        return Ok("\n# for `aws s3 presign` by version 1: aws configure set default.s3.signature_version s3v4".into());
+    let named = std::env::var_os("AWS_CONFIG_FILE").map(PathBuf::from);
+    let own = std::env::var_os("HOME").is_some_and(|home| Path::new(&home).join(".aws/config").exists());
+    Ok(config_lines(named.as_deref(), own, &std::path::absolute(data_dir)?.join(AWS_CONFIG)))
+}
+
+/// `named`: what the shell's AWS_CONFIG_FILE says; `own`: whether there is a file where clients look without it.
+fn config_lines(named: Option<&Path>, own: bool, ours: &Path) -> String {
+    const HINT: &str = "\n# for `aws s3 presign` by version 1: aws configure set default.s3.signature_version s3v4";
+    // An earlier `pileus env` may have named this cloud's, or that of another one, which may be gone by now.
+    let is_gone = |path: &Path| !path.exists() && !path.starts_with("~");
+    let left_over = named.is_some_and(|path| is_gone(path) || std::fs::read_to_string(path).is_ok_and(|text| text == AWS_CONFIG_TEXT));
+    match named {
+        Some(_) if !left_over => HINT.into(),
+        Some(_) if own => format!("\nunset AWS_CONFIG_FILE{HINT}"),
+        None if own => HINT.into(),
+        Some(_) | None if ours.exists() => format!("\nexport AWS_CONFIG_FILE='{}'", ours.display().to_string().replace('\'', r"'\''")),
+        Some(_) => "\nunset AWS_CONFIG_FILE".into(),
+        None => String::new(),
     }
-    let path = std::path::absolute(data_dir)?.join(AWS_CONFIG);
-    let quoted = path.display().to_string().replace('\'', r"'\''");
-    Ok(if path.exists() { format!("\nexport AWS_CONFIG_FILE='{quoted}'") } else { String::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_file_that_another_cloud_left_in_the_shell_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            dir.path().join(name)
+        };
+        let (ours, others) = (file("ours", AWS_CONFIG_TEXT), file("others", AWS_CONFIG_TEXT));
+        let (users, gone) = (file("users", "[default]\n"), dir.path().join("gone"));
+        let export = format!("export AWS_CONFIG_FILE='{}'", ours.display());
+        for named in [None, Some(&ours), Some(&others), Some(&gone)] {
+            let lines = |own| config_lines(named.map(PathBuf::as_path), own, &ours);
+            assert_eq!(lines(false).trim(), export, "{named:?}");
+            assert!(lines(true).contains("signature_version s3v4") && !lines(true).contains("export"), "{named:?}");
+            assert_eq!(lines(true).contains("unset AWS_CONFIG_FILE"), named.is_some(), "{named:?}");
+        }
+        for (named, own) in [(&*users, true), (&*users, false), (Path::new("~/.aws/mine"), false)] {
+            let lines = config_lines(Some(named), own, &ours);
+            assert!(lines.contains("signature_version s3v4") && !lines.contains("AWS_CONFIG_FILE"), "{lines}");
+        }
+        assert_eq!(config_lines(Some(&gone), false, &gone).trim(), "unset AWS_CONFIG_FILE");
+        assert_eq!(config_lines(None, false, &gone), "");
+    }
 }
