@@ -88,12 +88,43 @@ def test_nothing_of_a_sealed_body_lies_on_the_disk(cloud, s3, bucket):
     assert found() != [], "the search finds what isn't sealed"
 
 
+def file_of(cloud, body):
+    """The only file that begins with these bytes."""
+    files = [path for path in pathlib.Path(cloud.data_dir, "objects").rglob("*") if path.is_file() and path.stat().st_size >= len(body)]
+    [file] = [path for path in files if path.open("rb").read(len(body)) == body]
+    return file
+
+
 def test_a_damaged_body_is_an_error(cloud, s3, bucket):
     body = noise(100_003)
     s3.put_object(Bucket=bucket, Key="damaged", Body=body)
-    [file] = [path for path in pathlib.Path(cloud.data_dir, "objects").rglob("*") if path.is_file() and path.stat().st_size == len(body)]
-    file.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    file_of(cloud, body).write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
     assert refused(s3.get_object, Bucket=bucket, Key="damaged") == ("InternalError", 500)
+    s3.delete_object(Bucket=bucket, Key="damaged")
+
+
+@pytest.mark.parametrize("sealed", [{}, {"ServerSideEncryption": "AES256"}])
+def test_a_damaged_range_is_neither_sent_nor_copied(cloud, s3, bucket, sealed):
+    body, at = noise(6 * MIB), 3 * MIB + 300_000
+    before = set(pathlib.Path(cloud.data_dir, "objects", "files").rglob("*"))
+    s3.put_object(Bucket=bucket, Key="damaged", Body=body, **sealed)
+    [file] = [path for path in set(pathlib.Path(cloud.data_dir, "objects", "files").rglob("*")) - before if path.is_file()]
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        byte = opened.read(1)[0]
+        opened.seek(at)
+        opened.write(bytes([byte ^ 16]))
+    over, elsewhere = f"bytes={3 * MIB}-{4 * MIB}", f"bytes=0-{2 * MIB - 1}"
+    assert refused(s3.get_object, Bucket=bucket, Key="damaged", Range=over) == ("InternalError", 500)
+    assert s3.get_object(Bucket=bucket, Key="damaged", Range=elsewhere)["Body"].read() == body[: 2 * MIB]
+    source = {"Bucket": bucket, "Key": "damaged"}
+    upload = dict(Bucket=bucket, Key="copy", UploadId=s3.create_multipart_upload(Bucket=bucket, Key="copy")["UploadId"])
+    part = lambda number, there: s3.upload_part_copy(PartNumber=number, CopySource=source, CopySourceRange=there, **upload)
+    assert refused(part, number=1, there=over) == ("InternalError", 500)
+    part(2, elsewhere)
+    assert [p["PartNumber"] for p in s3.list_parts(**upload)["Parts"]] == [2]
+    assert refused(s3.copy_object, Bucket=bucket, Key="copy", CopySource=source) == ("InternalError", 500)
+    s3.abort_multipart_upload(**upload)
     s3.delete_object(Bucket=bucket, Key="damaged")
 
 

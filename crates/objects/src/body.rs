@@ -64,6 +64,9 @@ pub(crate) struct Piece {
     pub(crate) size: u64,
     /// CRC32C of what is stored.
     pub(crate) crc: u32,
+    /// CRC32C of the table of its blocks' checksums ([`crate::table`]), if there is one behind it in its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) table: Option<u32>,
     /// The key that it is sealed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<Wrapped>,

@@ -101,6 +101,7 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE event ADD COLUMN added INTEGER NOT NULL DEFAULT 0; -- milliseconds since the Unix epoch
     UPDATE event SET added = unixepoch() * 1000;
 ",
+    "-- Behind the bytes of large files there are checksums, which programs of before don't know: for them those files would be damaged.",
 ];
 
 /// The writing connection and the lock. Dropping it closes the file.

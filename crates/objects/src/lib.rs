@@ -27,6 +27,7 @@ mod row;
 mod scrub;
 mod seal;
 mod stage;
+mod table;
 mod tx;
 mod upload;
 mod writer;

@@ -9,6 +9,7 @@ use crate::mapped;
 use crate::noun::Version;
 use crate::pins;
 use crate::seal::{Cipher, PIECE, TAG};
+use crate::table::{self, BLOCK, Table};
 use anyhow::anyhow;
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
@@ -22,14 +23,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
-/// Plain bytes that are read at once: whole sealed pieces.
+/// Plain bytes that are read at once: whole sealed pieces, and whole blocks.
 const READ: u64 = 8 * PIECE as u64;
 
 /// A file's bytes from which on mapping it costs less than copying it.
 const MAPPED_MIN: u64 = 1 << 20;
-
-/// Bytes that are checked at once: so few that they stay in the processor's cache.
-const CHECKED: usize = 128 << 10;
 
 /// Who takes the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,11 +176,9 @@ impl Source {
 /// A piece that is being read.
 struct Open {
     stored: Stored,
+    check: Check,
     cipher: Option<Cipher>,
     size: u64,
-    crc: u32,
-    /// Of what has been read, if all of it will be.
-    digest: Option<Digest>,
     range: Range<u64>,
 }
 
@@ -192,92 +188,131 @@ enum Stored {
     Mapped { file: Arc<File>, bytes: Bytes, scratch: Box<[u8]> },
 }
 
+/// How what is read is compared with what was written.
+enum Check {
+    /// Block by block.
+    Blocks { table: Table, stored: u64 },
+    /// All of it at its end.
+    Whole { digest: Box<Digest>, crc: u32 },
+    /// It is a range of what is sealed, or was written before there were tables.
+    Nothing,
+}
+
 impl Open {
     fn new(core: &Core, span: Span, customer: Option<&[u8; 32]>, way: Way) -> Result<Self> {
         let Span { piece, range } = span;
         let cipher = piece.key.as_ref().map(|key| key.open(&core.master, customer)).transpose()?;
-        let whole = range == (0..piece.size);
-        let digest = whole.then(|| Digest::new(CrcAlgorithm::Crc32Iscsi));
-        let stored = match piece.place {
-            Place::Inline { bytes, .. } => Stored::Inline(bytes),
+        let (stored, table) = match &piece.place {
+            Place::Inline { bytes, .. } => (Stored::Inline(bytes.clone()), None),
             Place::File(file) => {
-                let file = core.files.read(&file)?;
+                let file = core.files.read(file)?;
+                let table = Table::read(&file, &piece)?;
                 let maps = way == Way::Send && cipher.is_none() && piece.size >= MAPPED_MIN;
-                if maps { Stored::mapped(file, piece.size)? } else { Stored::File(file) }
+                (if maps { Stored::mapped(file, &piece)? } else { Stored::File(file) }, table)
             }
         };
-        Ok(Self { stored, cipher, size: piece.size, crc: piece.crc, digest, range })
+        Ok(Self { stored, check: Check::new(&piece, &range, table), cipher, size: piece.size, range })
     }
 
-    /// The next bytes of the range. The last ones come only if the whole is what was written.
+    /// The next bytes of the range, if they are what was written. Without a table of blocks that is known when all is read.
     fn read(&mut self) -> Result<Bytes> {
         let Range { start, end } = self.range;
         // Reads end where pieces do.
         let stop = end.min((start / READ + 1) * READ);
         self.range.start = stop;
-        let Some(cipher) = &self.cipher else {
-            let bytes = self.stored.take(start..stop, &mut self.digest)?;
-            self.check()?;
-            return Ok(bytes);
-        };
+        let last = stop == end;
+        let Some(cipher) = &self.cipher else { return self.stored.take(start..stop, &mut self.check, last) };
         let (piece, sealed) = (PIECE as u64, (PIECE + TAG) as u64);
         let (first, behind) = (start / piece, stop.div_ceil(piece));
         let until = if behind * piece >= self.size { crate::seal::sealed_size(self.size) } else { behind * sealed };
-        let mut bytes = Vec::from(self.stored.take(first * sealed..until, &mut self.digest)?);
-        self.check()?;
+        let mut bytes = Vec::from(self.stored.take(first * sealed..until, &mut self.check, last)?);
         cipher.open(first, &mut bytes)?;
         let (from, to) = ((start - first * piece) as usize, (stop - first * piece) as usize);
         if bytes.len() < to { Err(damaged()) } else { Ok(Bytes::from(bytes).slice(from..to)) }
     }
+}
 
-    /// Compares what was read, once that is all.
-    fn check(&self) -> Result<()> {
-        match &self.digest {
-            Some(digest) if self.range.is_empty() && digest.finalize() as u32 != self.crc => Err(damaged()),
-            _ => Ok(()),
+impl Check {
+    fn new(piece: &Piece, range: &Range<u64>, table: Option<Table>) -> Self {
+        let stored = piece.stored();
+        match table {
+            Some(table) => Self::Blocks { table, stored },
+            None if piece.key.is_none() && stored <= BLOCK as u64 => Self::Blocks { table: Table::of_one(piece.crc), stored },
+            None if *range == (0..piece.size) => Self::Whole { digest: Box::new(Digest::new(CrcAlgorithm::Crc32Iscsi)), crc: piece.crc },
+            None => Self::Nothing,
+        }
+    }
+
+    /// What must be read so that these stored bytes can be compared.
+    fn reach(&self, bytes: &Range<u64>) -> Range<u64> {
+        let block = BLOCK as u64;
+        match self {
+            Self::Blocks { stored, .. } => bytes.start / block * block..bytes.end.next_multiple_of(block).min(*stored),
+            Self::Whole { .. } | Self::Nothing => bytes.clone(),
+        }
+    }
+
+    /// Compares stored bytes from this place on.
+    fn compare(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Blocks { table, .. } if !table.has(at, bytes) => return Err(damaged()),
+            Self::Whole { digest, .. } => digest.update(bytes),
+            Self::Blocks { .. } | Self::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// Compares what can only be compared when all was read.
+    fn end(&self) -> Result<()> {
+        match self {
+            Self::Whole { digest, crc } if digest.finalize() as u32 != *crc => Err(damaged()),
+            Self::Blocks { .. } | Self::Whole { .. } | Self::Nothing => Ok(()),
         }
     }
 }
 
 impl Stored {
-    fn mapped(file: File, size: u64) -> Result<Self> {
+    fn mapped(file: File, piece: &Piece) -> Result<Self> {
         let file = Arc::new(file);
         let bytes = mapped::map(&file)?;
-        if bytes.len() as u64 != size {
+        if bytes.len() as u64 != piece.stored() + table::size(piece) {
             return Err(damaged());
         }
-        Ok(Self::Mapped { file, bytes, scratch: vec![0; CHECKED].into() })
+        Ok(Self::Mapped { file, bytes, scratch: vec![0; BLOCK].into() })
     }
 
-    fn take(&mut self, range: Range<u64>, digest: &mut Option<Digest>) -> Result<Bytes> {
-        let mut count = |bytes: &[u8]| {
-            if let Some(digest) = digest {
-                digest.update(bytes);
-            }
-        };
-        let (start, end) = (range.start as usize, range.end as usize);
-        match self {
-            Self::Inline(bytes) if end > bytes.len() => Err(damaged()),
+    /// These stored bytes, compared; the last ones are compared as a whole, too.
+    fn take(&mut self, range: Range<u64>, check: &mut Check, last: bool) -> Result<Bytes> {
+        let reach = check.reach(&range);
+        let (start, end) = (reach.start as usize, reach.end as usize);
+        let wanted = (range.start - reach.start) as usize..(range.end - reach.start) as usize;
+        let bytes = match self {
+            Self::Inline(bytes) if end > bytes.len() => return Err(damaged()),
             Self::Inline(bytes) => {
                 let bytes = bytes.slice(start..end);
-                count(&bytes);
-                Ok(bytes)
+                check.compare(reach.start, &bytes)?;
+                bytes
             }
             Self::File(file) => {
                 let mut bytes = vec![0; end - start];
-                file.read_exact_at(&mut bytes, range.start)?;
-                count(&bytes);
-                Ok(bytes.into())
+                file.read_exact_at(&mut bytes, reach.start)?;
+                check.compare(reach.start, &bytes)?;
+                bytes.into()
             }
             Self::Mapped { file, bytes, scratch } => {
-                for at in (start..end).step_by(scratch.len()) {
-                    let read = &mut scratch[..(end - at).min(CHECKED)];
+                // One block at a time, which stays in the processor's cache.
+                for at in (start..end).step_by(BLOCK) {
+                    let read = &mut scratch[..(end - at).min(BLOCK)];
                     file.read_exact_at(read, at as u64)?;
-                    count(read);
+                    check.compare(at as u64, read)?;
                 }
-                Ok(bytes.slice(start..end))
+                bytes.slice(start..end)
             }
+        };
+        if last {
+            check.end()?;
         }
+        Ok(if wanted.len() == bytes.len() { bytes } else { bytes.slice(wanted) })
     }
 }
 

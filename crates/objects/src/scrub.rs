@@ -8,6 +8,7 @@ use crate::noun::VersionId;
 use crate::pins::Pin;
 use crate::request::{Bad, Scrubbed};
 use crate::row;
+use crate::table::Table;
 use crc_fast::{CrcAlgorithm, Digest};
 use rusqlite::params;
 use std::os::unix::fs::FileExt as _;
@@ -126,6 +127,7 @@ fn check(core: &Core, piece: &Piece, read: &mut u64, pace: &impl Fn(u64) -> Dura
                 at += block.len() as u64;
                 rest(block.len(), read, pace);
             }
+            Table::read(&file, piece)?;
         }
     }
     if digest.finalize() as u32 == piece.crc { Ok(()) } else { Err(Error::Io(anyhow::anyhow!("it is not what was written"))) }

@@ -6,6 +6,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::files::Loose;
 use crate::seal::{self, Cipher, PIECE, Seal, Wrapped};
+use crate::table::{BLOCK, Table};
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 use std::fs::File;
@@ -13,7 +14,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// Bytes that are written at once: whole sealed pieces.
+/// Bytes that are written at once: whole sealed pieces, and whole blocks.
 const CHUNK: usize = 16 * PIECE;
 
 /// A body that is being written.
@@ -109,6 +110,8 @@ struct Writing {
     loose: Loose,
     cipher: Option<(Cipher, Wrapped)>,
     digest: Digest,
+    /// For what isn't sealed.
+    table: Table,
     size: u64,
     sealed: Vec<u8>,
     /// Memory of the chunk before.
@@ -122,7 +125,7 @@ impl Writing {
         let loose = Loose::new(core.files.clone(), id);
         let cipher = core.draw(seal)?;
         let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-        Ok(Box::new(Self { file, loose, cipher, digest, size: 0, sealed: Vec::new(), spare: Vec::new() }))
+        Ok(Box::new(Self { file, loose, cipher, digest, table: Table::default(), size: 0, sealed: Vec::new(), spare: Vec::new() }))
     }
 
     fn chunk(&mut self, plain: &[u8]) -> Result<()> {
@@ -133,7 +136,10 @@ impl Writing {
                 cipher.seal(self.size / PIECE as u64, plain, &mut self.sealed)?;
                 &self.sealed
             }
-            None => plain,
+            None => {
+                self.table.add(plain);
+                plain
+            }
         };
         self.digest.update(stored);
         self.file.write_all(stored)?;
@@ -141,10 +147,15 @@ impl Writing {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<Staged> {
+    fn finish(mut self: Box<Self>) -> Result<Staged> {
+        let table = if self.cipher.is_none() && self.size > BLOCK as u64 { Some(self.table.to_bytes()) } else { None };
+        if let Some(table) = &table {
+            self.file.write_all(table)?;
+        }
         self.loose.files.sync_new(&self.file)?;
         let place = Place::File(self.loose.id.clone());
-        let piece = Piece { place, size: self.size, crc: self.digest.finalize() as u32, key: self.cipher.map(|(_, wrapped)| wrapped) };
+        let (crc, key) = (self.digest.finalize() as u32, self.cipher.map(|(_, wrapped)| wrapped));
+        let piece = Piece { place, size: self.size, crc, table: table.map(|table| crc_fast::crc32_iscsi(&table)), key };
         Ok(Staged { piece, loose: Some(self.loose) })
     }
 }
@@ -175,6 +186,6 @@ impl Staged {
             None => (plain, None),
         };
         let crc = crc_fast::crc32_iscsi(&stored);
-        Ok(Self { piece: Piece { place: Place::Inline { row: 0, bytes: stored.into() }, size, crc, key }, loose: None })
+        Ok(Self { piece: Piece { place: Place::Inline { row: 0, bytes: stored.into() }, size, crc, table: None, key }, loose: None })
     }
 }

@@ -29,7 +29,7 @@ impl World {
 
     fn body(&mut self) -> Vec<u8> {
         let sizes = [0, 1, 7, 8, 16, 17, 40];
-        let size = if self.rng.random_range(0..60) == 0 { 70_000 } else { self.pick(&sizes) };
+        let size = if self.rng.random_range(0..60) == 0 { 140_000 } else { self.pick(&sizes) };
         let first: u8 = self.rng.random();
         (0..size).map(|i| first.wrapping_add((i % 251) as u8)).collect()
     }
