@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) rng: Mutex<Box<dyn CryptoRng + Send>>,
     /// Bodies up to this many plain bytes lie in the index.
     pub(crate) inline_max: usize,
+    /// Bytes after which it is kept how far a scrub has come.
+    pub(crate) scrub_step: u64,
     pub(crate) buckets: ArcSwap<BTreeMap<String, Entry>>,
     pub(crate) versions: AtomicU64,
     pub(crate) bytes: AtomicU64,

@@ -102,6 +102,7 @@ const MIGRATIONS: &[&str] = &[
     UPDATE event SET added = unixepoch() * 1000;
 ",
     "-- Behind the bytes of large files there are checksums, which programs of before don't know: for them those files would be damaged.",
+    "CREATE TABLE scrub (one INTEGER PRIMARY KEY CHECK (one = 1), document TEXT NOT NULL) STRICT; -- JSON; not a row until there was a scrub",
 ];
 
 /// The writing connection and the lock. Dropping it closes the file.

@@ -8,18 +8,20 @@ use crate::files::Files;
 use crate::janitor::{Janitor, Message};
 use crate::noun::Bucket;
 use crate::pins::Pins;
+use crate::recover;
 use crate::request::{Scrubbed, Usage};
+use crate::scrub::{self, Kept};
 use crate::seal::MasterKey;
 use crate::writer::{Queue, Writer};
-use crate::{recover, scrub};
 use arc_swap::ArcSwap;
 use model::fault::Faults;
 use model::scope::AccountId;
+use model::time::Timestamp;
 use rand::CryptoRng;
 use rand::rngs::StdRng;
 use rusqlite::Connection;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,6 +34,8 @@ pub const INLINE_MAX: usize = 16 * 1024;
 pub struct Options {
     /// Plain bytes of a body up to which it lies in the index.
     pub inline_max: usize,
+    /// Bytes after which it is kept how far a scrub has come.
+    pub scrub_step: u64,
     /// Whether writes are synced to the disk. Without it a power cut may lose or damage anything.
     pub durable: bool,
     /// Where ids and data keys come from.
@@ -40,7 +44,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { inline_max: INLINE_MAX, durable: true, rng: Box::new(rand::make_rng::<StdRng>()) }
+        Self { inline_max: INLINE_MAX, scrub_step: scrub::STEP, durable: true, rng: Box::new(rand::make_rng::<StdRng>()) }
     }
 }
 
@@ -81,6 +85,15 @@ impl Drop for Engine {
     }
 }
 
+/// Tells a thread that nobody waits for it any more.
+struct Abandon(Arc<AtomicBool>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Objects {
     /// Opens the engine in this directory, or makes it there, and finishes what was under way when it was last closed.
     ///
@@ -109,6 +122,7 @@ impl Objects {
             master: keys,
             rng: Mutex::new(options.rng),
             inline_max: options.inline_max,
+            scrub_step: options.scrub_step,
             buckets: ArcSwap::from_pointee(database.buckets()?),
             versions: AtomicU64::new(database.counter("versions")?),
             bytes: AtomicU64::new(database.counter("bytes")?),
@@ -199,14 +213,46 @@ impl Objects {
         self.queue()?.write(move |tx| tx.bucket_delete(&name)).await
     }
 
-    /// Reads all bodies and compares their checksums. After each block, of so many bytes, it rests as long as `pace` says.
+    /// Reads all bodies and compares their checksums; goes on with a round that was under way when it was dropped or the process ended.
+    /// After each block, of so many bytes, it rests as long as `pace` says.
     ///
     /// # Errors
     /// [`Error::Io`] if the index can't be read.
-    pub async fn scrub(&self, pace: impl Fn(u64) -> Duration + Send + 'static) -> Result<Scrubbed> {
-        let (core, readers) = (self.engine.core.clone(), self.engine.readers.clone());
-        let scrubbed = tokio::task::spawn_blocking(move || scrub::scrub(&core, &readers, pace));
-        scrubbed.await.map_err(|e| Error::Io(e.into()))?
+    pub async fn scrub(
+        &self,
+        now: impl Fn() -> Timestamp,
+        pace: impl Fn(u64) -> Duration + Send + Sync + 'static,
+    ) -> Result<(Timestamp, Scrubbed)> {
+        let Kept { last, round } = self.look_at_all(scrub::kept).await?;
+        let (mut round, pace, abandoned) = (round.unwrap_or_default(), Arc::new(pace), Abandon(Arc::default()));
+        loop {
+            let (core, readers, pace, flag) = (self.engine.core.clone(), self.engine.readers.clone(), pace.clone(), abandoned.0.clone());
+            let step = tokio::task::spawn_blocking(move || scrub::step(&core, &readers, round, &*pace, &flag));
+            round = step.await.map_err(|e| Error::Io(e.into()))??;
+            if round.ended() {
+                break;
+            }
+            self.scrub_keep(Kept { last: last.clone(), round: Some(round.clone()) }).await;
+        }
+        let ended = (now(), round.found);
+        self.scrub_keep(Kept { last: Some(ended.clone()), round: None }).await;
+        Ok(ended)
+    }
+
+    /// Without it, as on a full disk, the next start reads some bodies again.
+    async fn scrub_keep(&self, kept: Kept) {
+        let Ok(queue) = self.queue() else { return };
+        if let Err(error) = queue.write(move |tx| tx.scrub_keep(&kept)).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "how far all objects were read could not be kept");
+        }
+    }
+
+    /// When the last scrub that read all bodies ended, and what it found.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub async fn scrubbed(&self) -> Result<Option<(Timestamp, Scrubbed)>> {
+        Ok(self.look_at_all(scrub::kept).await?.last)
     }
 
     /// How much is kept, as of the last commit.

@@ -4,6 +4,7 @@ use crate::noun::{Part, Upload, UploadId, Version, VersionId};
 use crate::record::Record;
 use crate::stage::Staged;
 use model::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -214,16 +215,18 @@ pub struct Complete {
 pub type Parts = (Vec<Part>, bool);
 
 /// What a scrub found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Scrubbed {
     /// Bytes that were read.
     pub read: u64,
-    /// What can't be read or is not what was written.
+    /// How many bodies can't be read or are not what was written.
+    pub damaged: u64,
+    /// The first hundred of them.
     pub bad: Vec<Bad>,
 }
 
 /// A body that is damaged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bad {
     /// The bucket's name.
     pub bucket: String,

@@ -3,6 +3,7 @@
 use crate::model::{Bucket, Model, Upload, Version, kind};
 use futures_util::StreamExt as _;
 use model::fault::{Crash, Faults};
+use model::time::Timestamp;
 use objects::{ListUploads, ListVersions, MasterKey, Objects, Options};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -85,7 +86,7 @@ impl World {
         loop {
             self.faults.crashed.store(false, Ordering::SeqCst);
             let rng = Box::new(ChaCha8Rng::seed_from_u64(self.rng.random()));
-            let options = Options { inline_max: 16, durable: false, rng };
+            let options = Options { inline_max: 16, scrub_step: 50, durable: false, rng };
             match Objects::open_with(self.dir.path(), MasterKey::new([3; 32]), self.faults.clone(), options) {
                 Ok(engine) => {
                     self.engine = Some(engine);
@@ -112,7 +113,7 @@ impl World {
         *self.faults.point.lock().unwrap() = None;
         self.reopen();
         assert_eq!(self.see(true, &self.model).await.as_ref(), Some(&self.model));
-        let scrubbed = self.engine().scrub(|_| std::time::Duration::ZERO).await.unwrap();
+        let (_, scrubbed) = self.engine().scrub(|| Timestamp(9), |_| std::time::Duration::ZERO).await.unwrap();
         assert_eq!(scrubbed.bad, []);
         let versions = self.model.buckets.values().flat_map(|b| b.keys.values().flatten());
         let (count, bytes) = versions.fold((0, 0), |(n, b), v| (n + 1, b + v.body.len() as u64));

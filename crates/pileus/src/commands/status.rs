@@ -29,7 +29,7 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
         "{} of {} MiB in use ({} MiB of the host less memory_reserve_mib {}, × memory_overcommit {})",
         status.memory_used_mib, status.memory_mib, status.host_memory_mib, status.memory_reserve_mib, status.memory_overcommit
     );
-    let checked = status.scrub.as_deref().unwrap_or("not checked since the start");
+    let checked = status.scrub.as_deref().unwrap_or("never checked");
     let (buckets, versions, bytes) = (status.buckets, status.object_versions, gib(status.object_bytes));
     let objects = format!("{versions} versions in {buckets} buckets, {bytes:.1} GiB; {checked}");
     let mut rows = vec![

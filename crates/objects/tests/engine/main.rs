@@ -1,6 +1,8 @@
 //! What the seeds of `world` don't reach: long bodies, many clients, damage, full disks.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod damage;
+
 use futures_util::StreamExt as _;
 use model::fault::{Crash, Faults, NoFaults};
 use model::time::Timestamp;
@@ -8,7 +10,6 @@ use objects::{
     Acl, Bucket, Change, Condition, Delete, Error, EtagMatch, Event, List, ListUploads, ListVersions, MasterKey, Objects, PartPut, Put,
     Record, Seal, Staged, Stored, Upload, Version, Versioning, Witness,
 };
-use rand::{RngExt as _, SeedableRng as _};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +77,11 @@ fn delete(key: &str) -> Delete {
 
 fn body(size: usize) -> Vec<u8> {
     (0..size).map(|i| (i * 31 % 251) as u8).collect()
+}
+
+/// Reads and compares everything.
+async fn scrub(engine: &Objects) -> objects::Scrubbed {
+    engine.scrub(|| Timestamp(9), |_| Duration::ZERO).await.unwrap().1
 }
 
 /// The only file of a body.
@@ -208,154 +214,6 @@ async fn a_put_for_a_bucket_that_was_made_anew_is_refused() {
     let put = Put { bucket: "b".into(), bucket_created: Timestamp(1), key, staged, etag: "e".into(), record, condition, now: Timestamp(5) };
     assert!(matches!(engine.put(put).await, Err(Error::NoSuchBucket)));
     assert!(matches!(engine.get("b", "k", None).await, Err(Error::NoSuchKey)));
-}
-
-#[tokio::test]
-async fn damage_is_found() {
-    let dir = tempfile::tempdir().unwrap();
-    let engine = with_bucket(dir.path()).await;
-    for (key, size) in [("short", 100), ("long", 2_000_000)] {
-        put(&engine, key, &body(size), Seal::None, Condition::default()).await.unwrap();
-    }
-    let whole = engine.scrub(|_| Duration::ZERO).await.unwrap();
-    assert_eq!((whole.read, whole.bad), (2_000_100, vec![]));
-
-    let file = the_file(dir.path());
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[1_500_000] ^= 1;
-    std::fs::write(&file, &bytes).unwrap();
-    let version = engine.get("b", "long", None).await.unwrap();
-    for reader in [engine.read(&version, 0..version.size, None), engine.send(&version, 0..version.size, None)] {
-        assert_eq!(given(reader).await, (1 << 20, false), "what is damaged is not given out");
-    }
-    let bad = engine.scrub(|_| Duration::ZERO).await.unwrap().bad;
-    assert_eq!(bad.iter().map(|b| (b.key.as_str(), b.why.as_str())).collect::<Vec<_>>(), [("long", "it is not what was written")]);
-    std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
-    assert!(engine.send(&version, 0..10, None).next().await.unwrap().is_err(), "a file that is cut is not sent");
-    std::fs::remove_file(&file).unwrap();
-    let bad = engine.scrub(|_| Duration::ZERO).await.unwrap().bad;
-    assert!(bad[0].why.contains("is missing"), "{bad:?}");
-}
-
-/// How much of a range is given out, and whether that is all of it.
-async fn given(mut reader: objects::Reader) -> (usize, bool) {
-    let mut given = 0;
-    while let Some(bytes) = reader.next().await {
-        match bytes {
-            Ok(bytes) => given += bytes.len(),
-            Err(Error::Io(_)) => return (given, false),
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-    (given, true)
-}
-
-const BLOCK: usize = 128 << 10;
-
-#[tokio::test]
-async fn a_flipped_byte_is_found_by_ranges_over_it_and_no_others() {
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
-    for (seal, size) in [(Seal::None, 20_000), (Seal::None, 600_000), (Seal::None, 2_000_000), (Seal::Engine, 2_000_000)] {
-        let dir = tempfile::tempdir().unwrap();
-        let engine = with_bucket(dir.path()).await;
-        let body = body(size);
-        put(&engine, "k", &body, seal.clone(), Condition::default()).await.unwrap();
-        let version = engine.get("b", "k", None).await.unwrap();
-        let file = the_file(dir.path());
-        let whole = std::fs::read(&file).unwrap();
-        for _ in 0..4 {
-            let mut bytes = whole.clone();
-            // Of the bytes of the body: sealed ones have 16 more for each 64 KiB.
-            let at = rng.random_range(0..size);
-            let stored = if matches!(seal, Seal::None) { at } else { at + at / (64 << 10) * 16 };
-            bytes[stored] ^= 1 << rng.random_range(0..8);
-            std::fs::write(&file, &bytes).unwrap();
-            let (from, to) = (rng.random_range(0..=at), rng.random_range(at + 1..=size));
-            let clean = at / BLOCK * BLOCK;
-            for range in [at..at + 1, from..to, from..at + 1, at..to] {
-                let (from, to) = (range.start as u64, range.end as u64);
-                for reader in [engine.read(&version, from..to, None), engine.send(&version, from..to, None)] {
-                    let (given, whole) = given(reader).await;
-                    assert!(!whole && range.start + given <= clean.max(range.start), "{seal:?} {size} {at} {range:?}: {given}");
-                }
-            }
-            for other in [0..clean, clean + BLOCK..size] {
-                let from = rng.random_range(other.start.min(size)..=other.end.max(other.start).min(size));
-                let range = from as u64..other.end.max(from) as u64;
-                assert!(read(&engine, &version, range.clone(), None).await.unwrap() == body[from..range.end as usize]);
-                assert!(given(engine.send(&version, range, None)).await.1, "{seal:?} {size} {at} {from}");
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_range_of_a_damaged_body_becomes_no_other_body() {
-    let dir = tempfile::tempdir().unwrap();
-    let engine = with_bucket(dir.path()).await;
-    let large = body(2_000_000);
-    put(&engine, "k", &large, Seal::None, Condition::default()).await.unwrap();
-    let file = the_file(dir.path());
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[1_500_000] ^= 1;
-    std::fs::write(&file, &bytes).unwrap();
-    let version = engine.get("b", "k", None).await.unwrap();
-    let copy = async |range: std::ops::Range<u64>| {
-        let (mut staging, mut source) = (engine.stage(Seal::None), engine.read(&version, range, None));
-        while let Some(bytes) = source.next().await {
-            staging.write(bytes?).await?;
-        }
-        staging.finish().await
-    };
-    assert!(matches!(copy(1_400_000..1_600_000).await, Err(Error::Io(cause)) if cause.to_string() == "a body is not what was written"));
-    assert_eq!(copy(0..1_400_000).await.unwrap().size(), 1_400_000);
-}
-
-#[tokio::test]
-async fn damage_behind_a_body_is_found_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let engine = with_bucket(dir.path()).await;
-    put(&engine, "k", &body(600_000), Seal::None, Condition::default()).await.unwrap();
-    let (file, version) = (the_file(dir.path()), engine.get("b", "k", None).await.unwrap());
-    let whole = std::fs::read(&file).unwrap();
-    assert_eq!(whole.len(), 600_000 + 5 * 4, "a checksum for each block");
-    let mut bytes = whole.clone();
-    bytes[600_003] ^= 4;
-    for damaged in [&bytes[..], &whole[..600_019], &whole[..600_000]] {
-        std::fs::write(&file, damaged).unwrap();
-        assert_eq!(given(engine.read(&version, 0..1, None)).await, (0, false));
-        assert_eq!(engine.scrub(|_| Duration::ZERO).await.unwrap().bad.len(), 1);
-    }
-}
-
-/// Makes the only version one that an older program wrote: without checksums of blocks.
-fn make_old(dir: &Path, size: u64) {
-    let index = rusqlite::Connection::open(dir.join("index.db")).unwrap();
-    assert_eq!(index.execute("UPDATE version SET body = json_remove(body, '$.pieces[0].table')", ()).unwrap(), 1);
-    std::fs::OpenOptions::new().write(true).open(the_file(dir)).unwrap().set_len(size).unwrap();
-}
-
-#[tokio::test]
-async fn what_older_programs_wrote_is_read_and_checked_as_a_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let whole = body(2_000_000);
-    put(&with_bucket(dir.path()).await, "k", &whole, Seal::None, Condition::default()).await.unwrap();
-    make_old(dir.path(), 2_000_000);
-    let engine = open(dir.path()).unwrap();
-    let version = engine.get("b", "k", None).await.unwrap();
-    for range in [0..2_000_000, 5..1_999_999, 600_000..600_001] {
-        assert!(read(&engine, &version, range.clone(), None).await.unwrap() == whole[range.start as usize..range.end as usize]);
-        assert!(given(engine.send(&version, range, None)).await.1);
-    }
-    assert_eq!(engine.scrub(|_| Duration::ZERO).await.unwrap(), objects::Scrubbed { read: 2_000_000, bad: vec![] });
-    let file = the_file(dir.path());
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[1_500_000] ^= 1;
-    std::fs::write(&file, &bytes).unwrap();
-    for reader in [engine.read(&version, 0..2_000_000, None), engine.send(&version, 0..2_000_000, None)] {
-        assert!(!given(reader).await.1);
-    }
-    assert_eq!(engine.scrub(|_| Duration::ZERO).await.unwrap().bad.len(), 1);
 }
 
 #[tokio::test]
@@ -617,7 +475,7 @@ async fn uploads_and_parts_come_in_pages() {
     let (rest, more) = engine.parts("b", "c", &upload, 2, 2).await.unwrap();
     assert_eq!((numbers(rest), more), (vec![(3, 3)], false));
     engine.bucket_delete("b").await.unwrap();
-    assert_eq!(engine.scrub(|_| Duration::ZERO).await.unwrap().read, 0);
+    assert_eq!(scrub(&engine).await.read, 0);
 }
 
 #[tokio::test]
@@ -687,7 +545,7 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
         }
         let all = engine.list(List { bucket: "b".into(), max: 10_000, ..List::default() }).await.unwrap();
         assert_eq!(all.objects.len(), count + short);
-        assert_eq!(engine.scrub(|_| Duration::ZERO).await.unwrap().bad, []);
+        assert_eq!(scrub(&engine).await.bad, []);
 
         // It is opened and read on a disk that is full.
         drop(engine);
