@@ -148,18 +148,48 @@ def test_composite_checksums(s3, bucket, algorithm):
     assert part[name] == parts[1][name]
 
 
-def test_checksums_of_newer_algorithms_are_shown(s3, bucket):
-    value = base64.b64encode(hashlib.sha512(b"x").digest()).decode()
+def test_checksums_of_newer_algorithms(s3, bucket):
+    def value(*bodies):
+        return base64.b64encode(hashlib.sha512(b"".join(bodies)).digest()).decode()
+
+    bodies = {1: b"a" * SMALLEST, 2: b"end"}
     upload = begin(s3, bucket, ChecksumAlgorithm="SHA512")
-    parts = fill(s3, upload, {1: b"x"}, ChecksumSHA512=value)
-    assert [part["ChecksumSHA512"] for part in s3.list_parts(**upload)["Parts"]] == [value]
-    whole = base64.b64encode(hashlib.sha512(hashlib.sha512(b"x").digest()).digest()).decode() + "-1"
-    assert s3.complete_multipart_upload(**upload, MultipartUpload=parts)["ChecksumSHA512"] == whole
+    replies = {n: s3.upload_part(**upload, PartNumber=n, Body=body, ChecksumSHA512=value(body)) for n, body in bodies.items()}
+    parts = [{"PartNumber": n, "ETag": reply["ETag"], "ChecksumSHA512": reply["ChecksumSHA512"]} for n, reply in replies.items()]
+    assert [part["ChecksumSHA512"] for part in s3.list_parts(**upload)["Parts"]] == [value(body) for body in bodies.values()]
+
+    def code(*parts, **arguments):
+        return refused(s3.complete_multipart_upload, **upload, MultipartUpload={"Parts": list(parts)}, **arguments)
+
+    assert code(dict(parts[0], ChecksumSHA512=value(b"other")), parts[1]) == ("InvalidPart", 400)
+    assert code({"PartNumber": 1, "ETag": parts[0]["ETag"]}, parts[1]) == ("InvalidRequest", 400)
+    assert code({"PartNumber": 1, "ETag": parts[0]["ETag"], "ChecksumMD5": "AAAA"}, parts[1]) == ("BadDigest", 400)
+    assert code(*parts, ChecksumSHA512="bad") == ("BadDigest", 400)
+    whole = value(*(hashlib.sha512(body).digest() for body in bodies.values())) + "-2"
+    made = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, ChecksumSHA512=whole, ChecksumType="COMPOSITE")
+    assert (made["ChecksumSHA512"], made["ChecksumType"]) == (whole, "COMPOSITE")
     source = dict(Bucket=bucket, Key="k")
     copied = s3.copy_object(Bucket=bucket, Key="copy", CopySource=source, ChecksumAlgorithm="SHA512")["CopyObjectResult"]
-    assert copied["ChecksumSHA512"] == value
+    assert copied["ChecksumSHA512"] == value(*bodies.values())
     upload = begin(s3, bucket, ChecksumAlgorithm="SHA512")
-    assert s3.upload_part_copy(**upload, PartNumber=1, CopySource=source)["CopyPartResult"]["ChecksumSHA512"] == value
+    assert s3.upload_part_copy(**upload, PartNumber=1, CopySource=source)["CopyPartResult"]["ChecksumSHA512"] == value(*bodies.values())
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "XXHASH64", "XXHASH3", "XXHASH128"])
+def test_parts_name_checksums_of_newer_algorithms(s3, bucket, algorithm):
+    name = f"Checksum{algorithm}"
+    upload = begin(s3, bucket, ChecksumAlgorithm=algorithm)
+    part = s3.upload_part_copy(**upload, PartNumber=1, CopySource=source_of(s3, bucket))["CopyPartResult"]
+    named = {"PartNumber": 1, "ETag": part["ETag"], name: part[name]}
+    wrong = dict(named, **{name: "AAAA" + part[name][4:]})
+    assert refused(s3.complete_multipart_upload, **upload, MultipartUpload={"Parts": [wrong]}) == ("InvalidPart", 400)
+    made = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [named]})
+    assert made[name].endswith("-1") and made[name] != part[name]
+
+
+def source_of(s3, bucket):
+    s3.put_object(Bucket=bucket, Key="source", Body=b"x")
+    return dict(Bucket=bucket, Key="source")
 
 
 def test_checksums_of_the_whole_object(s3, bucket):

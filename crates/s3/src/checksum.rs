@@ -88,7 +88,13 @@ impl Algorithm {
         Self::ALL.into_iter().find(|a| a.name().eq_ignore_ascii_case(name))
     }
 
-    /// Whether s3s reads and writes the algorithm's values in documents.
+    /// The algorithm of an element in a document: `ChecksumCRC32`.
+    pub(crate) fn of_element(name: &[u8]) -> Option<Self> {
+        let name = name.strip_prefix(b"Checksum")?;
+        Self::ALL.into_iter().find(|a| a.name().as_bytes() == name)
+    }
+
+    /// Whether s3s writes the algorithm's values in documents.
     pub(crate) fn in_documents(self) -> bool {
         matches!(self, Self::Crc32 | Self::Crc32c | Self::Crc64Nvme | Self::Sha1 | Self::Sha256)
     }

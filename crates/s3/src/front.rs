@@ -11,7 +11,7 @@ use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
 use crate::split::Split;
-use crate::target;
+use crate::target::{self, Target};
 use crate::time;
 use crate::website;
 use crate::xml;
@@ -149,6 +149,7 @@ impl Front {
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         builder.set_auth(s3.clone());
         builder.set_access(s3.clone());
+        builder.set_route(s3.clone());
         builder.set_host(hosts.clone());
         builder.set_validation(crate::bucket::Names);
         Self { s3, service: builder.build(), hosts, strangers: Strangers::default(), rng }
@@ -176,15 +177,6 @@ impl Front {
         head.method != Method::OPTIONS && self.named(head).is_some_and(|n| n.website && n.bucket.is_some())
     }
 
-    /// The bucket that a request names, by its host or its path.
-    fn bucket(&self, head: &Parts) -> Option<String> {
-        if let Some(bucket) = self.named(head).and_then(|n| n.bucket) {
-            return Some(bucket.to_owned());
-        }
-        let first = head.uri.path().trim_start_matches('/').split('/').next()?;
-        percent_encoding::percent_decode_str(first).decode_utf8().ok().map(Cow::into_owned)
-    }
-
     /// Answers a request of S3's.
     pub async fn call<B>(&self, request: Request<B>, peer: SocketAddr) -> Response<Body>
     where
@@ -205,7 +197,11 @@ impl Front {
         let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
         let body = Drained::new(body, waits);
         head.extensions.insert(RequestId(id.clone()));
-        let bucket = self.bucket(&head);
+        let target = Target::new(&head, self.named(&head).and_then(|n| n.bucket));
+        let bucket = target.as_ref().map(|target| target.bucket.clone());
+        if let Some(target) = target {
+            head.extensions.insert(target);
+        }
         let bucket_in_host = self.named(&head).is_some_and(|n| n.bucket.is_some());
         let host = head.headers.get(header::HOST).filter(|_| bucket_in_host).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let begun = Begun::new(&self.s3, bucket.as_deref(), &head, bucket_in_host, self.is_website(&head), peer.ip());

@@ -21,12 +21,15 @@ use crate::caller::{Caller, Verified};
 use crate::error::{self, Result};
 use crate::front::Peer;
 use crate::service::S3;
-use http::HeaderValue;
+use crate::target::Target;
+use http::{Extensions, HeaderMap, HeaderValue, Uri};
 use model::scope::AccountId;
 use objects::Bucket;
 use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::Credentials;
 use s3s::dto::{CopySource, ObjectIdentifier, PutObjectTaggingInput};
 use s3s::{S3Error, S3Request, S3Result, s3_error};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The header that says where a bucket is.
@@ -35,22 +38,8 @@ const BUCKET_REGION: &str = "x-amz-bucket-region";
 #[async_trait::async_trait]
 impl S3Access for S3 {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let caller = match cx.credentials() {
-            None => Caller::Anonymous,
-            Some(credentials) => {
-                let snapshot = self.store.snapshot();
-                let key = snapshot.access_key(&credentials.access_key).ok_or_else(error::denied)?;
-                Caller::Account(key.account.clone())
-            }
-        };
-        if let (Some(account), Some(verified)) = (caller.account(), cx.extensions_mut().get::<Verified>()) {
-            verified.set(account);
-        }
-        let peer = cx.extensions_mut().get::<Peer>().map(|peer| peer.0.ip());
-        let creates = action::creates(cx.s3_op().name());
-        let told = cx.extensions_mut().get::<AclRequired>().cloned();
-        let around = Circumstances::new(cx.headers(), cx.uri(), peer, self.now()).creating(creates).telling(told.as_ref());
-        let around = Arc::new(around);
+        let origin = Origin::of(cx.extensions_mut());
+        let (caller, around) = self.asking(cx.credentials(), origin, cx.s3_op().name(), cx.headers(), cx.uri())?;
         let path = cx.s3_path();
         let wanted = Wanted { operation: cx.s3_op().name(), bucket: path.get_bucket_name(), key: path.get_object_key() };
         self.authorize(&caller, wanted, &around).await?;
@@ -72,6 +61,20 @@ impl S3Access for S3 {
     }
 }
 
+/// Where a request came from, and where it is kept who sent it and what let it through.
+struct Origin {
+    verified: Option<Verified>,
+    by_grants: Option<AclRequired>,
+    peer: Option<IpAddr>,
+}
+
+impl Origin {
+    fn of(extensions: &Extensions) -> Self {
+        let peer = extensions.get::<Peer>().map(|peer| peer.0.ip());
+        Self { verified: extensions.get().cloned(), by_grants: extensions.get().cloned(), peer }
+    }
+}
+
 /// An operation and what its path names.
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
@@ -81,6 +84,41 @@ struct Wanted<'a> {
 }
 
 impl S3 {
+    /// Who asks, and what the request says of itself, now that its signature is checked.
+    fn asking(
+        &self,
+        credentials: Option<&Credentials>,
+        origin: Origin,
+        operation: &str,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Result<(Caller, Arc<Circumstances>)> {
+        let caller = match credentials {
+            None => Caller::Anonymous,
+            Some(credentials) => {
+                let snapshot = self.store.snapshot();
+                let key = snapshot.access_key(&credentials.access_key).ok_or_else(error::denied)?;
+                Caller::Account(key.account.clone())
+            }
+        };
+        if let (Some(account), Some(verified)) = (caller.account(), origin.verified) {
+            verified.set(account);
+        }
+        let around = Circumstances::new(headers, uri, origin.peer, self.now()).creating(action::creates(operation));
+        Ok((caller, Arc::new(around.telling(origin.by_grants.as_ref()))))
+    }
+
+    /// Lets a request through, or doesn't, whose operation s3s doesn't find by itself.
+    pub(crate) async fn admit<T>(&self, request: &mut S3Request<T>, operation: &str, target: &Target) -> Result<()> {
+        let origin = Origin::of(&request.extensions);
+        let (caller, around) = self.asking(request.credentials.as_ref(), origin, operation, &request.headers, &request.uri)?;
+        let wanted = Wanted { operation, bucket: Some(&target.bucket), key: Some(&target.key) };
+        self.authorize(&caller, wanted, &around).await?;
+        request.extensions.insert(caller);
+        request.extensions.insert(around);
+        Ok(())
+    }
+
     async fn authorize(&self, caller: &Caller, wanted: Wanted<'_>, around: &Circumstances) -> Result<()> {
         if action::OF_THE_ACCOUNT.contains(&wanted.operation) {
             return caller.account().map(|_| ()).ok_or_else(error::denied);

@@ -1,5 +1,6 @@
 //! CompleteMultipartUpload: parts become an object, of which no bytes are copied.
 
+use super::request::Checksums;
 use super::{PART_BYTES_MIN, PARTS_MAX, checksums, number, part};
 use crate::checksum::{self, Algorithm};
 use crate::error::{self, Result, malformed_xml};
@@ -17,10 +18,11 @@ pub(crate) async fn complete(
     s3: &S3,
     request: S3Request<CompleteMultipartUploadInput>,
 ) -> Result<S3Response<CompleteMultipartUploadOutput>> {
-    let S3Request { input, headers, uri, .. } = request;
+    let S3Request { input, headers, uri, mut extensions, .. } = request;
+    let Checksums(checksums) = extensions.remove().unwrap_or_default();
     let bucket = s3.bucket(&input.bucket)?;
     let condition = condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref());
-    let named = named(input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default())?;
+    let named = named(input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default(), checksums)?;
     let claims = Claims::read(&headers, input.checksum_type, input.mpu_object_size)?;
     let complete = Complete {
         bucket: input.bucket.clone(),
@@ -55,26 +57,19 @@ struct Named {
     checksums: Vec<(Algorithm, String)>,
 }
 
-/// The parts that a request names.
-fn named(parts: Vec<CompletedPart>) -> Result<Vec<Named>> {
+/// The parts that a request names, with their checksums.
+fn named(parts: Vec<CompletedPart>, checksums: Vec<Vec<(Algorithm, String)>>) -> Result<Vec<Named>> {
     if parts.is_empty() || u32::try_from(parts.len()).is_ok_and(|n| n > PARTS_MAX) {
         return Err(malformed_xml());
     }
-    let read = |part: CompletedPart| {
-        let checksums = [
-            (Algorithm::Crc32, part.checksum_crc32),
-            (Algorithm::Crc32c, part.checksum_crc32c),
-            (Algorithm::Crc64Nvme, part.checksum_crc64nvme),
-            (Algorithm::Sha1, part.checksum_sha1),
-            (Algorithm::Sha256, part.checksum_sha256),
-        ];
+    let read = |(part, checksums): (CompletedPart, _)| {
         Ok(Named {
             number: number(part.part_number.ok_or_else(malformed_xml)?)?,
             etag: part.e_tag.ok_or_else(malformed_xml)?.value().to_owned(),
-            checksums: checksums.into_iter().filter_map(|(algorithm, value)| Some((algorithm, value?))).collect(),
+            checksums,
         })
     };
-    parts.into_iter().map(read).collect()
+    parts.into_iter().zip(checksums).map(read).collect()
 }
 
 /// What a request says that the object will be.
@@ -172,8 +167,7 @@ fn compare(begun: Option<(Algorithm, ChecksumKind)>, part: &Part, named: &Named)
         }
     }
     match begun {
-        // Nobody can name what s3s doesn't read.
-        Some((algorithm, ChecksumKind::Composite)) if named.checksums.is_empty() && algorithm.in_documents() => {
+        Some((algorithm, ChecksumKind::Composite)) if named.checksums.is_empty() => {
             let name = algorithm.name().to_lowercase();
             let text = format!(
                 "The upload was created using a {name} checksum. The complete request must include the checksum for each part. It was \
@@ -255,13 +249,13 @@ mod tests {
 
     #[test]
     fn parts_must_be_named() {
-        let code = |parts| named(parts).err().unwrap().code().as_str().to_owned();
+        let code = |parts: Vec<_>| named(parts.clone(), vec![vec![]; parts.len()]).err().unwrap().code().as_str().to_owned();
         assert_eq!(code(vec![]), "MalformedXML");
         assert_eq!(code(vec![CompletedPart { e_tag: None, ..completed(1, "a") }]), "MalformedXML");
         assert_eq!(code(vec![CompletedPart { part_number: None, ..completed(1, "a") }]), "MalformedXML");
         assert_eq!(code(vec![completed(0, "a")]), "InvalidArgument");
         assert_eq!(code(vec![completed(1, "a"); 10_001]), "MalformedXML");
-        assert_eq!(named(vec![completed(7, "a")]).unwrap()[0].number, 7);
+        assert_eq!(named(vec![completed(7, "a")], vec![vec![]; 1]).unwrap()[0].number, 7);
     }
 
     #[test]
@@ -286,7 +280,7 @@ mod tests {
     #[test]
     fn an_etag_is_of_the_parts_etags() {
         let parts = [part(1, "5d41402abc4b2a76b9719d911017c592", 3), part(5, "7d793037a0760186574b0282f2f435e7", 4)];
-        let named = named(vec![completed(1, "x"), completed(5, "y")]).unwrap();
+        let named = named(vec![completed(1, "x"), completed(5, "y")], vec![vec![]; 2]).unwrap();
         let (etag, record) = finish(&upload(None), &parts, &named, &NOTHING).unwrap();
         // Of MD5("hello") and MD5("world"), one after the other.
         assert_eq!(etag, "065947336a2f2a95ba8899f3675c3be6-2");
@@ -296,7 +290,7 @@ mod tests {
     #[test]
     fn claims_are_compared() {
         let parts = [part(1, "00", 3)];
-        let mut named = named(vec![completed(1, "00")]).unwrap();
+        let mut named = named(vec![completed(1, "00")], vec![vec![]; 1]).unwrap();
         let code = |upload: &Upload, named: &[Named], claims: Claims| {
             finish(upload, &parts, named, &claims).map(|_| ()).map_err(|error| error.code().as_str().to_owned())
         };

@@ -5,6 +5,7 @@ mod complete;
 mod copy;
 mod create;
 mod part;
+mod request;
 
 pub(crate) use complete::complete;
 #[cfg(feature = "fuzz")]
