@@ -2,11 +2,12 @@
 
 use crate::access_log::Begun;
 use crate::body::{Broken, Drained, Patient, Trouble};
+use crate::budget::Budget;
 use crate::caller::Verified;
 use crate::cors;
 use crate::form;
 use crate::host::{Hosts, Named, Strangers};
-use crate::integrity::Compared;
+use crate::integrity::Document;
 use crate::precheck;
 use crate::service::S3;
 use crate::settings::Settings;
@@ -46,7 +47,7 @@ pub(crate) struct Status(pub(crate) StatusCode);
 
 /// The document of an answer, instead of the one that s3s writes; an extension of the answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Document(pub(crate) String);
+pub(crate) struct Given(pub(crate) String);
 
 /// A request's id; an extension of each.
 #[derive(Debug, Clone)]
@@ -58,6 +59,7 @@ pub struct Front {
     service: S3Service,
     hosts: Hosts,
     strangers: Strangers,
+    budget: Budget,
     rng: Mutex<StdRng>,
 }
 
@@ -152,7 +154,8 @@ impl Front {
         builder.set_route(s3.clone());
         builder.set_host(hosts.clone());
         builder.set_validation(crate::bucket::Names);
-        Self { s3, service: builder.build(), hosts, strangers: Strangers::default(), rng }
+        let (strangers, budget) = (Strangers::default(), Budget::default());
+        Self { s3, service: builder.build(), hosts, strangers, budget, rng }
     }
 
     /// Whether a request is for S3: by the service that its signature names, its host, or its form. Without a signature, S3 gets
@@ -218,7 +221,7 @@ impl Front {
                 let body = Body::http_body_unsync(Patient::new(body, Trouble::default()));
                 form::answer(self, head, body, bucket.as_deref().unwrap_or_default()).await
             }
-            None => self.document_or_object(head, body).await,
+            None => self.document_or_object(head, body, verified.clone()).await,
         };
         if let Some(cross) = cross {
             cors::headers_add(&self.s3, &cross, bucket.as_deref(), answer.headers_mut());
@@ -241,14 +244,17 @@ impl Front {
     }
 
     /// Answers what s3s is asked.
-    async fn document_or_object<B>(&self, mut head: Parts, body: B) -> Response<Body>
+    async fn document_or_object<B>(&self, mut head: Parts, body: B, verified: Verified) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let trouble = Trouble::default();
         let chunked = head.headers.get("x-amz-content-sha256").is_some_and(|v| v.as_bytes().starts_with(b"STREAMING-"));
-        match Compared::new(&head, Split::new(&head, Patient::new(body, trouble.clone()))) {
+        // Until there is an answer.
+        let held = self.budget.held(verified);
+        let bucket_in_host = self.named(&head).is_some_and(|n| n.bucket.is_some());
+        match Document::new(&head, bucket_in_host, Split::new(&head, Patient::new(body, trouble.clone())), held.clone()) {
             Ok((body, refusal)) => {
                 date_add(&mut head.headers);
                 range_drop(&mut head);
@@ -315,7 +321,7 @@ fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method)
     if let Some(Status(status)) = answer.extensions_mut().remove() {
         *answer.status_mut() = status;
     }
-    if let Some(Document(text)) = answer.extensions_mut().remove() {
+    if let Some(Given(text)) = answer.extensions_mut().remove() {
         answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
         *answer.body_mut() = Body::from(text);
     }

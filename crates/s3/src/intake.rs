@@ -94,8 +94,7 @@ fn broken(error: s3s::StdError) -> S3Error {
     }
     tracing::debug!(error = %text, "a body broke off");
     if text.ends_with("Sha256Mismatch") {
-        let text = "The provided 'x-amz-content-sha256' header does not match what was computed.";
-        return custom("XAmzContentSHA256Mismatch", 400, text);
+        return wrong_hash();
     }
     if text.ends_with("SignatureMismatch") {
         let text = "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
@@ -105,6 +104,11 @@ fn broken(error: s3s::StdError) -> S3Error {
         return custom("InvalidChunkSizeError", 400, "The chunks of the body are not well-formed");
     }
     incomplete()
+}
+
+/// The body isn't the one that was signed.
+pub(crate) fn wrong_hash() -> S3Error {
+    custom("XAmzContentSHA256Mismatch", 400, "The provided 'x-amz-content-sha256' header does not match what was computed.")
 }
 
 /// Nothing came for too long.

@@ -1,20 +1,23 @@
-//! Documents that arrive with a checksum ("Checking object integrity"): s3s reads them, and compares nothing. The bodies of objects are
-//! looked at in [`crate::intake`].
+//! Documents that arrive: held within a budget, and judged as a whole before s3s reads them, which compares nothing with the checksums of
+//! the headers ("Checking object integrity"). The bodies of objects are looked at in [`crate::intake`].
 
-use crate::checksum::{Expected, Pair};
+use crate::budget::Held;
+use crate::checksum::{self, Algorithm, Expected, Pair};
 use crate::error::Result;
-use crate::target;
-use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use crate::precheck::{self, XML_BYTES_MAX};
+use crate::{intake, target};
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
-use s3s::S3Error;
+use s3s::{S3Error, s3_error};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-/// Parts of a bucket or an object that are documents: a name in the query of a request that writes one.
-const DOCUMENTS: [&str; 21] = [
+/// Parts of a bucket or an object that are documents with checksums of their own: a name in the query of a request that writes one.
+const COMPARED: [&str; 21] = [
     "accelerate",
     "acl",
     "cors",
@@ -53,70 +56,84 @@ impl Refusal {
     }
 }
 
-/// The document is not what its checksum says.
+/// A document is refused; [`Refusal`] says why.
 #[derive(Debug, thiserror::Error)]
-#[error("a document is not what its checksum says")]
-struct Mismatch;
+#[error("a document is refused")]
+struct Refused;
 
-/// What a document is compared with.
-struct Comparison {
-    expected: Expected,
-    pair: Pair,
-    /// Bytes that are still to come.
-    left: u64,
+/// A document on its way in.
+struct Gathering {
+    text: BytesMut,
+    /// What the client says that its checksum is.
+    expected: Option<Expected>,
+    /// The hash of the body that was signed, in hexadecimal digits.
+    signed: Option<String>,
+    held: Held,
     refusal: Refusal,
 }
 
-/// A body that fails at its end if it is a document, and not what its checksum says.
-pub(crate) struct Compared<B> {
-    body: B,
-    comparison: Option<Comparison>,
+impl Gathering {
+    fn new(head: &Parts, held: Held) -> Result<Self> {
+        let expected = if is_compared(head) { Some(Expected::read(&head.headers, None)?) } else { None };
+        let hash = |value: &HeaderValue| Some(value.to_str().ok()?.to_owned());
+        let signed = head.headers.get("x-amz-content-sha256").and_then(hash).filter(|hash| hash.len() == 64 && is_signed(head));
+        Ok(Self { text: BytesMut::new(), expected: expected.filter(Expected::any), signed, held, refusal: Refusal::default() })
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.text.len() + bytes.len() > XML_BYTES_MAX {
+            return Err(s3_error!(MaxMessageLengthExceeded, "Your request was too big."));
+        }
+        self.held.take(bytes.len())?;
+        self.text.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Judges the whole.
+    fn judge(&self) -> Result<()> {
+        if let Some(signed) = &self.signed
+            && !checksum::hex(&checksum::digest(Algorithm::Sha256, &self.text)).eq_ignore_ascii_case(signed)
+        {
+            return Err(intake::wrong_hash());
+        }
+        let Some(expected) = &self.expected else { return Ok(()) };
+        let mut pair = Pair::new(expected.algorithm(), None);
+        pair.update(&self.text);
+        expected.check(&pair.finish())
+    }
 }
 
-impl<B> Compared<B> {
-    /// The body, and where the refusal will be.
+/// A body that, if it is a document's, comes in one piece once it is judged, and fails if it is refused.
+pub(crate) struct Document<B> {
+    body: B,
+    gathering: Option<Gathering>,
+    /// Nothing more comes.
+    ended: bool,
+}
+
+impl<B> Document<B> {
+    /// The body, and where the refusal will be. `bucket_in_host`: the path is a key.
     ///
     /// # Errors
     /// As [`Expected::read`].
-    pub(crate) fn new(head: &Parts, body: B) -> Result<(Self, Refusal)> {
-        let refusal = Refusal::default();
-        if !is_document(head) {
-            return Ok((Self { body, comparison: None }, refusal));
-        }
-        let expected = Expected::read(&head.headers, None)?;
-        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
-        let comparison = length.filter(|_| expected.any()).map(|left| {
-            let pair = Pair::new(expected.algorithm(), None);
-            Comparison { expected, pair, left, refusal: refusal.clone() }
-        });
-        Ok((Self { body, comparison }, refusal))
+    pub(crate) fn new(head: &Parts, bucket_in_host: bool, body: B, held: Held) -> Result<(Self, Refusal)> {
+        let gathering = if precheck::is_document(head, bucket_in_host) { Some(Gathering::new(head, held)?) } else { None };
+        let refusal = gathering.as_ref().map(|gathering| gathering.refusal.clone()).unwrap_or_default();
+        Ok((Self { body, gathering, ended: false }, refusal))
     }
 }
 
-/// Whether a request writes a document whose bytes are its body's. A checksum behind the body is none of those that are looked at.
-fn is_document(head: &Parts) -> bool {
-    target::parameters(head).any(|(name, _)| DOCUMENTS.contains(&name)) && !head.headers.contains_key("x-amz-decoded-content-length")
+/// Whether a document's bytes are its body's, and a checksum in the headers is theirs. One behind the body is none of those that are looked at.
+fn is_compared(head: &Parts) -> bool {
+    target::parameters(head).any(|(name, _)| COMPARED.contains(&name)) && !head.headers.contains_key("x-amz-decoded-content-length")
 }
 
-impl Comparison {
-    /// Whether all is well so far.
-    fn take(mut self, bytes: &[u8]) -> Result<Option<Self>, Mismatch> {
-        self.pair.update(bytes);
-        self.left = self.left.saturating_sub(bytes.len() as u64);
-        if self.left > 0 {
-            return Ok(Some(self));
-        }
-        match self.expected.check(&self.pair.finish()) {
-            Ok(()) => Ok(None),
-            Err(refusal) => {
-                self.refusal.set(refusal);
-                Err(Mismatch)
-            }
-        }
-    }
+/// Whether somebody claims to have signed it.
+fn is_signed(head: &Parts) -> bool {
+    head.headers.contains_key(AUTHORIZATION) || target::parameters(head).any(|(name, _)| name == "X-Amz-Signature")
 }
 
-impl<B> Body for Compared<B>
+impl<B> Body for Document<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -125,23 +142,37 @@ where
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else { return Poll::Pending };
-        let Some(frame) = frame else { return Poll::Ready(None) };
-        let frame = frame.map_err(Into::into)?;
-        if let Some(comparison) = self.comparison.take()
-            && let Some(bytes) = frame.data_ref()
-        {
-            self.comparison = comparison.take(bytes)?;
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
         }
-        Poll::Ready(Some(Ok(frame)))
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else { return Poll::Pending };
+            let frame = frame.transpose().map_err(Into::into)?;
+            let Some(gathering) = &mut this.gathering else { return Poll::Ready(frame.map(Ok)) };
+            let (refused, ended) = match frame {
+                Some(frame) => (frame.data_ref().map_or(Ok(()), |bytes| gathering.take(bytes)), false),
+                None => (gathering.judge(), true),
+            };
+            this.ended = ended || refused.is_err();
+            if let Err(error) = refused {
+                gathering.refusal.set(error);
+                this.gathering = None;
+                return Poll::Ready(Some(Err(Refused.into())));
+            }
+            if ended {
+                let text = std::mem::take(&mut gathering.text).freeze();
+                return Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))));
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended || self.gathering.as_ref().is_none_or(|gathering| gathering.text.is_empty()) && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.ended { SizeHint::with_exact(0) } else { self.body.size_hint() }
     }
 }
 
@@ -149,23 +180,67 @@ where
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::budget::{ANONYMOUS_BYTES_MAX, Budget};
+    use crate::caller::Verified;
     use http_body_util::{BodyExt as _, Full};
 
-    async fn read(uri: &str, md5: &str) -> (bool, Option<String>) {
-        let request = http::Request::post(uri).header("content-length", "9").header("content-md5", md5).body(()).unwrap();
-        let (head, ()) = request.into_parts();
-        let (body, refusal) = Compared::new(&head, Full::new(Bytes::from_static(b"123456789"))).unwrap();
-        let whole = body.collect().await.is_ok();
+    const TEXT: &[u8] = b"123456789";
+
+    async fn read(uri: &str, name: &str, value: &str) -> (bool, Option<String>) {
+        let method = if uri.contains('?') { "POST" } else { "PUT" };
+        let request = http::Request::builder().method(method).uri(uri).header(name, value).header("authorization", "AWS4-HMAC-SHA256 x");
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let held = Budget::default().held(Verified::default());
+        let (body, refusal) = Document::new(&head, false, Full::new(Bytes::from_static(TEXT)), held).unwrap();
+        let whole = body.collect().await.is_ok_and(|body| body.to_bytes() == TEXT);
         (whole, refusal.take().map(|error| error.code().as_str().to_owned()))
     }
 
     #[tokio::test]
     async fn documents_are_compared_and_objects_are_not() {
         let (right, wrong) = ("JfnnlDI7RTiF9RgfG2JNCw==", "AAAAAAAAAAAAAAAAAAAAAA==");
-        assert_eq!(read("/bucket?delete", right).await, (true, None));
-        assert_eq!(read("/bucket?delete", wrong).await, (false, Some("BadDigest".into())));
-        assert_eq!(read("/bucket/key?tagging=&versionId=1", wrong).await, (false, Some("BadDigest".into())));
-        assert_eq!(read("/bucket?x-id=DeleteObjects&delete", wrong).await, (false, Some("BadDigest".into())));
-        assert_eq!(read("/bucket/key?x-id=PutObject", wrong).await, (true, None));
+        for uri in ["/bucket?delete", "/bucket/key?tagging=&versionId=1", "/bucket?x-id=DeleteObjects&delete"] {
+            assert_eq!(read(uri, "content-md5", right).await, (true, None), "{uri}");
+            assert_eq!(read(uri, "content-md5", wrong).await, (false, Some("BadDigest".into())), "{uri}");
+        }
+        assert_eq!(read("/bucket/key", "content-md5", wrong).await, (true, None));
+        // What that says is true of the object.
+        assert_eq!(read("/bucket/key?uploadId=u", "x-amz-checksum-crc32", "AAAAAA==").await, (true, None));
+    }
+
+    #[tokio::test]
+    async fn documents_are_what_was_signed() {
+        let right = "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225";
+        for (hash, refused) in [(right.to_owned(), None), ("0".repeat(64), Some("XAmzContentSHA256Mismatch".to_owned()))] {
+            assert_eq!(read("/bucket?delete", "x-amz-content-sha256", &hash).await, (refused.is_none(), refused));
+        }
+        assert_eq!(read("/bucket?delete", "x-amz-content-sha256", "UNSIGNED-PAYLOAD").await, (true, None));
+    }
+
+    #[tokio::test]
+    async fn documents_are_held_within_the_budget() {
+        let budget = Budget::default();
+        let read = async |verified: Verified| {
+            let (head, ()) = http::Request::post("/bucket?delete").body(()).unwrap().into_parts();
+            let (body, refusal) = Document::new(&head, false, Full::new(Bytes::from_static(TEXT)), budget.held(verified)).unwrap();
+            (body.collect().await.is_ok(), refusal.take().map(|error| error.code().as_str().to_owned()))
+        };
+        let all = budget.held(Verified::default());
+        all.take(ANONYMOUS_BYTES_MAX - TEXT.len() + 1).unwrap();
+        assert_eq!(read(Verified::default()).await, (false, Some("SlowDown".into())));
+        let account = Verified::default();
+        account.set(&"111111111111".parse().unwrap());
+        assert_eq!(read(account).await, (true, None));
+        drop(all);
+        assert_eq!(read(Verified::default()).await, (true, None));
+    }
+
+    #[tokio::test]
+    async fn documents_have_an_end() {
+        let (head, ()) = http::Request::post("/bucket?delete").body(()).unwrap().into_parts();
+        let long = Full::new(Bytes::from(vec![b' '; XML_BYTES_MAX + 1]));
+        let (body, refusal) = Document::new(&head, false, long, Budget::default().held(Verified::default())).unwrap();
+        assert!(body.collect().await.is_err());
+        assert_eq!(refusal.take().unwrap().code().as_str(), "MaxMessageLengthExceeded");
     }
 }

@@ -9,6 +9,7 @@ mod access_log;
 mod auth;
 mod body;
 mod bucket;
+mod budget;
 mod caller;
 mod checksum;
 mod condition;

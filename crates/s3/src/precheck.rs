@@ -1,6 +1,7 @@
 //! What s3s doesn't refuse of a request's signature and size, and AWS does ("Authenticating Requests (AWS Signature Version 4)").
 
 use crate::error::{custom, custom_text};
+use crate::form;
 use crate::target::{self, parameters};
 use http::request::Parts;
 use http::{Method, header};
@@ -19,7 +20,8 @@ const DOCUMENTS: [&str; 5] = ["acl", "tagging", "retention", "legal-hold", "encr
 
 /// The refusal of a request, if it has one of these faults. `bucket_in_host`: its path is a key.
 pub(crate) fn refusal(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
-    method(head).or_else(|| hosts(head)).or_else(|| signature(head)).or_else(|| size(head, bucket_in_host))
+    let of_body = || stray_form(head, bucket_in_host).or_else(|| size(head, bucket_in_host));
+    method(head).or_else(|| hosts(head)).or_else(|| signature(head)).or_else(of_body)
 }
 
 /// s3s says that what isn't S3's is not implemented.
@@ -126,14 +128,7 @@ fn unsigned(head: &Parts, signed: &str) -> Option<S3Error> {
 
 /// A document in XML has a length, and a limit. s3s reads documents before it looks at their operation.
 fn size(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
-    let has = |name: &str| parameters(head).any(|(n, _)| n == name);
-    let is_form = head.headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"multipart/form-data"));
-    let is_document = match head.method {
-        Method::POST => !is_form,
-        Method::PUT => !target::is_object(head, bucket_in_host) || DOCUMENTS.into_iter().any(has),
-        _ => false,
-    };
-    if !is_document {
+    if !is_document(head, bucket_in_host) {
         return None;
     }
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
@@ -143,6 +138,22 @@ fn size(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
         None if chunked => Some(s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header.")),
         Some(_) | None => None,
     }
+}
+
+/// Whether a request's body is a document: neither an object or a part of one, nor a form.
+pub(crate) fn is_document(head: &Parts, bucket_in_host: bool) -> bool {
+    let has = |name: &str| parameters(head).any(|(n, _)| n == name);
+    match head.method {
+        Method::POST => !form::is_form(head, bucket_in_host),
+        Method::PUT => !target::is_object(head, bucket_in_host) || DOCUMENTS.into_iter().any(has),
+        _ => false,
+    }
+}
+
+/// A form for something else than a bucket: s3s would read its fields before it says so, up to a limit that is far greater than ours.
+fn stray_form(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
+    let stray = head.method == Method::POST && form::is_multipart(head) && !form::is_form(head, bucket_in_host);
+    stray.then(|| s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource."))
 }
 
 #[cfg(test)]
@@ -226,6 +237,10 @@ mod tests {
         for (method, uri) in [("PUT", "/b/k"), ("PUT", "/b/k?partNumber=1&uploadId=x"), ("GET", "/b")] {
             assert_eq!(refused(method, uri, &long), None, "{uri}");
         }
-        assert_eq!(refused("POST", "/b", &[("content-type", "multipart/form-data; boundary=x"), long[0]]), None);
+        let form = ("content-type", "Multipart/Form-Data; boundary=x");
+        assert_eq!(refused("POST", "/b", &[form, long[0]]), None);
+        for uri in ["/b/k", "/", "/b/k?uploads"] {
+            assert_eq!(refused("POST", uri, &[form]).as_deref(), Some("MethodNotAllowed"), "{uri}");
+        }
     }
 }

@@ -45,8 +45,13 @@ pub(crate) struct Form {
 pub(crate) fn is_form(head: &Parts, bucket_in_host: bool) -> bool {
     let path = head.uri.path().trim_matches('/');
     let of_bucket = if bucket_in_host { path.is_empty() } else { !path.is_empty() && !path.contains('/') };
+    head.method == Method::POST && of_bucket && is_multipart(head)
+}
+
+/// Whether a body is of a form's type.
+pub(crate) fn is_multipart(head: &Parts) -> bool {
     let kind = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next());
-    head.method == Method::POST && of_bucket && kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("multipart/form-data"))
 }
 
 fn boundary(head: &Parts) -> Option<String> {

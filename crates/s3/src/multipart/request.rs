@@ -6,13 +6,11 @@ use crate::error::{self, Result, malformed_xml};
 use crate::precheck::XML_BYTES_MAX;
 use crate::service::S3;
 use crate::target::Target;
-use bytes::BytesMut;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, header};
-use http_body_util::BodyExt as _;
 use s3s::dto::{ChecksumType, CompleteMultipartUploadInput, CompletedMultipartUpload, CompletedPart, ETagCondition};
 use s3s::route::S3Route;
 use s3s::xml::{DeError, DeResult, Deserialize, Deserializer, Serialize as _, Serializer};
-use s3s::{Body, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 const OPERATION: &str = "CompleteMultipartUpload";
 /// Parameters that make a POST of an object another operation.
@@ -87,8 +85,10 @@ impl S3Route for S3 {
     }
 
     async fn call(&self, mut request: S3Request<Body>) -> S3Result<S3Response<Body>> {
-        let body = std::mem::take(&mut request.input);
-        let Document { parts, checksums } = Document::read(&whole(body).await?)?;
+        // What breaks off is judged where its cause is known, as it is with the documents that s3s reads.
+        let text = request.input.store_all_limited(XML_BYTES_MAX).await;
+        let text = text.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error))?;
+        let Document { parts, checksums } = Document::read(&text)?;
         let input = input(&request, parts)?;
         request.extensions.insert(checksums);
         let S3Response { output, status, mut headers, extensions, .. } =
@@ -102,19 +102,6 @@ impl S3Route for S3 {
         (response.status, response.extensions) = (status, extensions);
         Ok(response)
     }
-}
-
-/// All of a document. What breaks off is judged where its cause is known, as it is with those that s3s reads.
-async fn whole(mut body: Body) -> Result<BytesMut> {
-    let mut text = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| s3s::S3Error::with_source(S3ErrorCode::InternalError, error))?;
-        text.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
-        if text.len() > XML_BYTES_MAX {
-            return Err(s3_error!(MaxMessageLengthExceeded, "Your request was too big."));
-        }
-    }
-    Ok(text)
 }
 
 /// What the operation works with. The headers that aren't here it reads itself.

@@ -2,7 +2,7 @@
 
 use crate::checksum::{self, Algorithm};
 use crate::error::{self, Result};
-use crate::front::Document;
+use crate::front::Given;
 use crate::object::version_id;
 use crate::service::S3;
 use crate::{record, sse, time};
@@ -38,7 +38,7 @@ pub(crate) async fn attributes(s3: &S3, request: S3Request<GetObjectAttributesIn
     record::put(&mut shown, "last-modified", &time::http_date(version.last_modified));
     record::version_id(&bucket, &version, &mut shown);
     let mut response = S3Response::with_headers(GetObjectAttributesOutput::default(), shown);
-    response.extensions.insert(Document(document(&version, &asked, after, max.min(PARTS_MAX))));
+    response.extensions.insert(Given(document(&version, &asked, after, max.min(PARTS_MAX))));
     Ok(response)
 }
 

@@ -9,9 +9,13 @@ mod sign;
 mod words;
 mod world;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use md5::Digest as _;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use requests::seeds;
+use std::time::Duration;
 use words::{HEADERS, METHODS, QUERIES};
 use world::{Ask, Reply, World};
 
@@ -178,6 +182,23 @@ fn good_requests_are_understood() {
             assert_eq!(refused, wrong, "{ask:?}\n{text}");
         }
     });
+}
+
+/// Goal: who signs nothing can't fill the memory with documents that don't end, nor keep others' out. 8 MiB of them are held.
+#[test]
+fn documents_of_nobody_are_few() {
+    let world = World::new();
+    let (bucket, _) = world.furnish();
+    let delete = Ask::new("POST", &format!("/{bucket}")).query("delete", "");
+    let long = Ask { signed: false, ..delete.clone().body(vec![b' '; 3 << 20]) };
+    let answers = world.hold(&long, 20, Duration::from_secs(1));
+    assert_eq!(answers.iter().filter(|answer| answer.is_none()).count(), 2, "{answers:?}");
+    assert!(answers.iter().flatten().all(|status| *status == 503), "{answers:?}");
+    // Given up, they hold nothing.
+    let small = "<Delete><Object><Key>k</Key></Object></Delete>";
+    let delete = delete.header("content-md5", &BASE64_STANDARD.encode(md5::Md5::digest(small))).body(small);
+    assert_eq!(world.call(&Ask { signed: false, ..delete.clone() }).status, 200);
+    assert_eq!(world.call(&delete).status, 200);
 }
 
 proptest! {

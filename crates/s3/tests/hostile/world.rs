@@ -2,9 +2,10 @@
 
 use super::sign::{Signer, hex};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::StreamBody;
 use model::account::{AccessKey, Account};
 use model::fault::NoFaults;
 use model::time::{Clock, Timestamp};
@@ -13,9 +14,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rand::SeedableRng as _;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Mode, Store};
 
 const KEY: &str = "AKIAHOSTILEHOSTILE00";
+const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 50_000);
 const SECRET: &str = "hostile/hostile/hostile/hostile/hostile0";
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -132,7 +135,26 @@ impl World {
             pieces.pop();
             pieces.push(Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
         }
-        let body = StreamBody::new(futures_util::stream::iter(pieces));
+        let request = self.request(ask, StreamBody::new(futures_util::stream::iter(pieces)));
+        self.runtime.block_on(async {
+            let response = self.front.call(request, PEER.into()).await;
+            let (head, body) = response.into_parts();
+            Reply { status: head.status, headers: head.headers, body: http_body_util::BodyExt::collect(body).await.unwrap().to_bytes() }
+        })
+    }
+
+    /// Sends so many copies of a request at the same time, whose bodies come and don't end: what is answered within the time. `None`: nothing.
+    pub(crate) fn hold(&self, ask: &Ask, copies: usize, time: Duration) -> Vec<Option<StatusCode>> {
+        let one = || {
+            let piece = futures_util::stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from(ask.body.clone())))]);
+            let request = self.request(ask, StreamBody::new(piece.chain(futures_util::stream::pending())));
+            let answer = async move { self.front.call(request, PEER.into()).await.status() };
+            async move { tokio::time::timeout(time, answer).await.ok() }
+        };
+        self.runtime.block_on(async { futures_util::future::join_all(std::iter::repeat_with(one).take(copies)).await })
+    }
+
+    fn request<B>(&self, ask: &Ask, body: B) -> Request<B> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::from_bytes(ask.method.as_bytes()).unwrap();
         let query: Vec<String> = ask.query.iter().map(|(n, v)| format!("{}={}", encode(n.as_bytes()), encode(v))).collect();
@@ -140,11 +162,7 @@ impl World {
         let target = if query.is_empty() { path.clone() } else { format!("{path}?{}", query.join("&")) };
         *request.uri_mut() = target.parse().unwrap();
         *request.headers_mut() = headers(&self.signer, ask, &path, query);
-        self.runtime.block_on(async {
-            let response = self.front.call(request, ([127, 0, 0, 1], 50_000).into()).await;
-            let (head, body) = response.into_parts();
-            Reply { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
-        })
+        request
     }
 }
 
