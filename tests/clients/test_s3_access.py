@@ -1,11 +1,14 @@
 """Who may do what in S3: two accounts and nobody, with boto3. The cloud is simulated."""
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
 import json
+import pathlib
 import re
+import socket
 import uuid
 
 import pytest
@@ -392,3 +395,27 @@ def test_forms_of_nobody(main, bucket):
     wrong = {"content-type": "multipart/form-data"}
     assert b"MalformedPOSTRequest" in urllib3.PoolManager().request("POST", url, body=b"x", headers=wrong).data
     assert send({"url": f"{url.rstrip('/')}-none", "fields": {"key": "k"}})[0::2] == (404, "NoSuchBucket")
+
+
+def resident_mib(cloud):
+    status = pathlib.Path(f"/proc/{cloud.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) / 1024
+
+
+def test_who_signs_nothing_fills_no_memory(cloud, bucket):
+    body = b" " * (4 * 1024 * 1024)
+    head = f"POST /{bucket}?delete HTTP/1.1\r\nHost: {cloud.listen}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    host, port = cloud.listen.split(":")
+    before = resident_mib(cloud)
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection((host, int(port)), timeout=10)) for _ in range(60)]
+        answers = []
+        for connection in connections:
+            # All but the last byte: what isn't refused waits for it.
+            connection.sendall(head + body[1:])
+        for connection in connections:
+            connection.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                answers.append(connection.recv(12))
+        assert set(answers) == {b"HTTP/1.1 503"} and len(answers) >= 58
+        assert resident_mib(cloud) - before < 60
