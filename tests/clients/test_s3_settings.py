@@ -225,6 +225,16 @@ def test_events_are_told(s3, bucket):
     assert sequencers == sorted(set(sequencers))
 
 
+def test_restored_copies_are_told(s3, bucket):
+    notify(s3, bucket, {"Events": ["s3:ObjectRestore:*"]})
+    s3.put_object(Bucket=bucket, Key="k", Body=b"1", StorageClass="DEEP_ARCHIVE")
+    s3.restore_object(Bucket=bucket, Key="k", RestoreRequest={"Days": 1})
+    wait_for("both are heard", 10, lambda: len(events(bucket)[0]) == 2)
+    assert events(bucket)[0] == [("ObjectRestore:Post", "k"), ("ObjectRestore:Completed", "k")]
+    restored = events(bucket)[1][1]["glacierEventData"]["restoreEventData"]
+    assert restored["lifecycleRestoreStorageClass"] == "DEEP_ARCHIVE" and restored["lifecycleRestorationExpiryTime"].endswith("T00:00:00.000Z")
+
+
 def test_versions_are_told(s3, bucket):
     versioned(s3, bucket)
     notify(s3, bucket, {"Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]})

@@ -87,6 +87,8 @@ struct Happening<'a> {
     etag: Option<&'a str>,
     /// If the bucket keeps versions.
     version: Option<&'a str>,
+    /// Of a restored copy: until when it can be read, and what class the object has.
+    restored: Option<(Timestamp, &'a str)>,
 }
 
 /// Who made it happen.

@@ -19,7 +19,7 @@ pub(super) fn event(bucket: &Bucket, rule: &Rule, by: &By, happening: &Happening
         object.insert("versionId".into(), version.into());
     }
     object.insert("sequencer".into(), format!("{sequencer:018X}").into());
-    let record = json!({
+    let mut record = json!({
         "eventVersion": version(happening.name),
         "eventSource": "aws:s3",
         "awsRegion": bucket.region,
@@ -39,6 +39,10 @@ pub(super) fn event(bucket: &Bucket, rule: &Rule, by: &By, happening: &Happening
             "object": Value::Object(object),
         },
     });
+    if let (Some((until, class)), Some(record)) = (happening.restored, record.as_object_mut()) {
+        let restored = json!({ "lifecycleRestorationExpiryTime": until.iso8601(), "lifecycleRestoreStorageClass": class });
+        record.insert("glacierEventData".into(), json!({ "restoreEventData": restored }));
+    }
     json!({ "Records": [record] }).to_string()
 }
 

@@ -33,6 +33,8 @@ enum Deed {
     Writes(&'static str),
     /// Deletes: the event's name, and its name if that only makes a marker.
     Deletes(&'static str, &'static str),
+    /// Restores an archived version, at once: what was asked for is done.
+    Restores,
 }
 
 const REMOVES: Deed = Deed::Deletes("ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated");
@@ -81,6 +83,9 @@ fn deed<T: Any>(request: &S3Request<T>) -> Option<(&str, Deed)> {
     if let Some(input) = input.downcast_ref::<DeleteObjectTaggingInput>() {
         return Some((&input.bucket, Deed::Writes("ObjectTagging:Delete")));
     }
+    if let Some(input) = input.downcast_ref::<RestoreObjectInput>() {
+        return Some((&input.bucket, Deed::Restores));
+    }
     if let Some(input) = input.downcast_ref::<PutObjectAclInput>() {
         return Some((&input.bucket, Deed::Writes("ObjectAcl:Put")));
     }
@@ -111,32 +116,45 @@ impl Witness for Watch {
     fn tell(&self, bucket: &Bucket, change: Change<'_>) -> Vec<Event> {
         // Why the rules can't be read is in the log. What happens, happens.
         let Ok(Some(rules)) = notification_rules(bucket) else { return Vec::new() };
-        let Some(happening) = self.happening(bucket, change) else { return Vec::new() };
         // Nobody delivers to others than the operator gave the bucket's owner.
         let known = |arn: &str| self.settings.has_destination(&bucket.owner, arn);
-        let wanted = rules.iter().filter(|rule| rule.wants(happening.name, happening.key) && known(&rule.arn));
         let now = self.clock.now();
-        let sequencer = self.events.sequencer(now);
-        let event = |rule| record::event(bucket, rule, &self.by, &happening, sequencer, now);
-        wanted.map(|rule| Event { destination: rule.arn.clone(), body: event(rule), at: now }).collect()
+        let mut events = Vec::new();
+        for happening in self.happenings(bucket, change) {
+            let wanted = rules.iter().filter(|rule| rule.wants(happening.name, happening.key) && known(&rule.arn));
+            let sequencer = self.events.sequencer(now);
+            let event = |rule| record::event(bucket, rule, &self.by, &happening, sequencer, now);
+            events.extend(wanted.map(|rule| Event { destination: rule.arn.clone(), body: event(rule), at: now }));
+        }
+        events
     }
 }
 
 impl Watch {
-    fn happening<'a>(&self, bucket: &Bucket, change: Change<'a>) -> Option<Happening<'a>> {
+    fn happenings<'a>(&self, bucket: &Bucket, change: Change<'a>) -> Vec<Happening<'a>> {
+        let written = |name, version: &'a Version| Happening {
+            name,
+            key: &version.key,
+            size: Some(version.size),
+            etag: Some(&version.etag),
+            version: (bucket.versioning != Versioning::Off).then(|| version.id.as_str()),
+            restored: None,
+        };
         match (self.deed, change) {
-            (Deed::Writes(name), Change::Written(Version { key, id, size, etag, .. })) => {
-                let version = (bucket.versioning != Versioning::Off).then(|| id.as_str());
-                Some(Happening { name, key, size: Some(*size), etag: Some(etag), version })
+            (Deed::Writes(name), Change::Written(version)) => vec![written(name, version)],
+            (Deed::Restores, Change::Written(version)) => {
+                let record = &version.record;
+                let restored = record.restored_until.zip(record.storage_class.as_deref());
+                vec![written("ObjectRestore:Post", version), Happening { restored, ..written("ObjectRestore:Completed", version) }]
             }
             (Deed::Deletes(removed, marked), Change::Deleted(delete, done)) => {
                 let marker = delete.version.is_none() && done.marker;
                 let name = if marker { marked } else { removed };
                 let version = done.version.as_ref().map(VersionId::as_str);
-                Some(Happening { name, key: &delete.key, size: None, etag: marker.then_some(NOTHING), version })
+                vec![Happening { name, key: &delete.key, size: None, etag: marker.then_some(NOTHING), version, restored: None }]
             }
             // An operation writes or deletes, never both.
-            (Deed::Writes(_), Change::Deleted(..)) | (Deed::Deletes(..), Change::Written(_)) => None,
+            (Deed::Writes(_) | Deed::Restores, Change::Deleted(..)) | (Deed::Deletes(..), Change::Written(_)) => Vec::new(),
         }
     }
 }
