@@ -2,7 +2,6 @@
 
 use crate::config::S3;
 use crate::parts::Parts;
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 /// Access logs that are told of one by one, at most.
@@ -61,16 +60,27 @@ pub(crate) fn short_days(config: &S3) -> Option<String> {
     (seconds > 0).then(|| format!("a day of lifecycle rules has {seconds} seconds: {text}"))
 }
 
-/// Looks.
-pub(crate) async fn health(parts: &Parts) -> Result<Health> {
-    let all = parts.s3_health.destinations().await?;
+/// Destinations as they are shown, and notes of them. An index that can't be read is a note: the rest of the status is wanted then.
+fn destinations(found: objects::Result<Vec<s3::Destination>>) -> (Vec<Destination>, Vec<String>) {
     let shown = |of: s3::Destination| Destination {
         arn: of.arn,
         down_since: of.down_since.map(model::time::Timestamp::iso8601_seconds),
         events_waiting: of.waiting,
         events_given_up: of.given_up,
     };
-    let destinations: Vec<Destination> = all.into_iter().map(shown).collect();
+    match found {
+        Ok(all) => {
+            let all: Vec<Destination> = all.into_iter().map(shown).collect();
+            let notes = all.iter().filter_map(Destination::note).collect();
+            (all, notes)
+        }
+        Err(error) => (Vec::new(), vec![format!("notifications: what waits can't be counted: {:#}", anyhow::Error::new(error))]),
+    }
+}
+
+/// Looks.
+pub(crate) async fn health(parts: &Parts) -> Health {
+    let (destinations, of_destinations) = destinations(parts.s3_health.destinations().await);
     let shown = |of: s3::LogTrouble| LogTrouble {
         bucket: of.bucket,
         target: of.target,
@@ -80,12 +90,12 @@ pub(crate) async fn health(parts: &Parts) -> Result<Health> {
     };
     let log_troubles: Vec<LogTrouble> = parts.s3_health.log_troubles().into_iter().map(shown).collect();
     let mut notes: Vec<String> = short_days(&parts.config.s3).into_iter().collect();
-    notes.extend(destinations.iter().filter_map(Destination::note));
+    notes.extend(of_destinations);
     notes.extend(log_troubles.iter().take(LOGS_TOLD_MAX).map(LogTrouble::note));
     if log_troubles.len() > LOGS_TOLD_MAX {
         notes.push(format!("access logs: {} more are not delivered", log_troubles.len() - LOGS_TOLD_MAX));
     }
-    Ok(Health { destinations, log_troubles, notes })
+    Health { destinations, log_troubles, notes }
 }
 
 #[cfg(test)]
@@ -97,6 +107,12 @@ mod tests {
         assert_eq!(short_days(&S3::default()), None);
         let said = short_days(&S3 { lifecycle_debug_day_seconds: 10, ..S3::default() });
         assert!(said.is_some_and(|said| said.starts_with("a day of lifecycle rules has 10 seconds")));
+    }
+
+    #[test]
+    fn an_index_that_cant_be_read_is_a_note() {
+        let (shown, notes) = destinations(Err(objects::Error::Full));
+        assert!(shown.is_empty() && notes.len() == 1 && notes[0].starts_with("notifications: what waits can't be counted: "), "{notes:?}");
     }
 
     #[test]

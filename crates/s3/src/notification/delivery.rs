@@ -67,9 +67,7 @@ pub(crate) async fn deliver(s3: S3, stopping: watch::Receiver<bool>) {
     let mut tasks = JoinSet::new();
     for (arn, address) in &s3.settings.webhooks {
         let Ok(address) = address.parse::<Uri>() else { continue };
-        let (s3, arn, stopping) = (s3.clone(), arn.clone(), stopping.clone());
-        let delivery = Delivery { s3, arn, address, fare: Fare::default(), waits: BTreeMap::new(), said: Said::default(), stopping };
-        tasks.spawn(delivery.run());
+        tasks.spawn(Delivery::new(s3.clone(), arn.clone(), address, stopping.clone()).run());
     }
     while tasks.join_next().await.is_some() {}
 }
@@ -105,6 +103,10 @@ struct Delivery {
 }
 
 impl Delivery {
+    fn new(s3: S3, arn: String, address: Uri, stopping: watch::Receiver<bool>) -> Self {
+        Self { s3, arn, address, fare: Fare::default(), waits: BTreeMap::new(), said: Said::default(), stopping }
+    }
+
     /// Tells of each bucket in its order, some of one and then of the next. What can't be told now is tried again later, while other
     /// buckets' events are told. What was told is forgotten only then, so that a crash tells it again.
     async fn run(mut self) {
@@ -134,11 +136,15 @@ impl Delivery {
 
     /// Looks at each bucket once that needn't wait. Whether there was any.
     async fn round(&mut self) -> objects::Result<bool> {
-        let (mut after, mut any) = (0, false);
+        let (mut after, mut any, began) = (0, false, Instant::now());
         while !*self.stopping.borrow() {
             let now = Instant::now();
             let waiting = self.waits.iter().filter(|(_, wait)| wait.until > now).map(|(bucket, _)| *bucket).collect();
-            let Some(page) = self.s3.objects.events(&self.arn, after, waiting, PAGE_EVENTS).await? else { break };
+            let Some(page) = self.s3.objects.events(&self.arn, after, waiting, PAGE_EVENTS).await? else {
+                // Who needn't have waited and had nothing to tell has nothing left: it got too old.
+                self.waits.retain(|_, wait| wait.until > began);
+                break;
+            };
             (after, any) = (page.bucket, true);
             self.page(page).await?;
         }

@@ -158,6 +158,22 @@ async fn what_is_a_day_old_is_given_up() {
     delivery.await.unwrap();
 }
 
+/// What has nothing left to tell is no longer waited for.
+#[tokio::test]
+async fn waiting_ends_with_the_events() {
+    let world = World::new(9).await;
+    world.happen("a", &["old"]).await;
+    world.clock.0.fetch_add(AGE_MS_MAX + 1, Ordering::Relaxed);
+    let mut delivery = Delivery::new(world.s3.clone(), ARN.into(), Uri::from_static("http://127.0.0.1:9/"), world.stop.subscribe());
+    assert!(delivery.round().await.unwrap());
+    assert_eq!((delivery.waits.len(), world.s3.objects.events_waiting(ARN).await.unwrap()), (1, 0));
+    assert!(!delivery.round().await.unwrap());
+    assert_eq!(delivery.waits.len(), 1, "it is too early to look");
+    tokio::time::sleep(PAUSE).await;
+    assert!(!delivery.round().await.unwrap());
+    assert!(delivery.waits.is_empty());
+}
+
 #[test]
 fn a_destination_is_down_after_some_tries() {
     let since = Timestamp(5);
