@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import pathlib
 import random
+import re
 import urllib.parse
 import urllib.request
 import uuid
@@ -60,7 +61,7 @@ def test_a_body_comes_back_whole_and_in_ranges(s3, bucket, size, sealed):
     s3.put_object(Bucket=bucket, Key="k", Body=body, **how)
     got = s3.get_object(Bucket=bucket, Key="k", **key)
     assert got["Body"].read() == body
-    assert got["ETag"].strip('"') == hashlib.md5(body).hexdigest()
+    assert (got["ETag"].strip('"') == hashlib.md5(body).hexdigest()) == (sealed != "customer")
     assert got.get("ServerSideEncryption") == ("AES256" if sealed == "engine" else None), "only what is sealed is said to be"
     if not size:
         assert refused(s3.get_object, Bucket=bucket, Key="k", Range="bytes=0-0", **key) == ("InvalidRange", 416)
@@ -332,6 +333,42 @@ def test_encryption_is_asked_for_rightly(s3, bucket):
     assert made["ServerSideEncryption"] == "aws:kms" and made["SSEKMSKeyId"].startswith("arn:aws:kms:")
     named = s3.put_object(Bucket=bucket, Key="named", Body=b"x", ServerSideEncryption="aws:kms", SSEKMSKeyId=made["SSEKMSKeyId"])
     assert named["SSEKMSKeyId"] == made["SSEKMSKeyId"]
+
+
+@pytest.mark.parametrize("how", ["kms", "customer"])
+def test_an_etag_of_what_a_key_seals_tells_nothing_of_it(s3, bucket, how):
+    key = dict(SSECustomerAlgorithm="AES256", SSECustomerKey=noise(32, 7)) if how == "customer" else {}
+    sealed = key or dict(ServerSideEncryption="aws:kms")
+    body, same = noise(5 * MIB), dict(Bucket=bucket, Key="k")
+    md5 = f'"{hashlib.md5(body).hexdigest()}"'
+    b64md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+    etags = [s3.put_object(**same, Body=body, ContentMD5=b64md5, **sealed)["ETag"] for _ in range(2)]
+    assert len({md5, *etags}) == 3 and all(re.fullmatch('"[0-9a-f]{32}"', etag) for etag in etags)
+    etag = etags[1]
+    assert [s3.head_object(**same, **key)["ETag"], s3.get_object(**same, **key)["ETag"]] == [etag, etag]
+    assert [found["ETag"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]] == [etag]
+    # botocore doesn't encode this one's key.
+    encoded = key and dict(key, SSECustomerKey=base64.b64encode(key["SSECustomerKey"]).decode(),
+                           SSECustomerKeyMD5=base64.b64encode(hashlib.md5(key["SSECustomerKey"]).digest()).decode())
+    assert s3.get_object_attributes(**same, ObjectAttributes=["ETag"], **encoded)["ETag"] == etag.strip('"')
+    assert s3.get_object(**same, IfMatch=etag, **key)["Body"].read() == body
+    assert refused(s3.get_object, **same, IfMatch=md5, **key) == ("PreconditionFailed", 412)
+    assert refused(s3.put_object, **same, Body=b"", IfMatch=md5, **sealed) == ("PreconditionFailed", 412)
+    wrong = base64.b64encode(bytes(16)).decode()
+    assert refused(s3.put_object, **same, Body=body, ContentMD5=wrong, **sealed) == ("BadDigest", 400)
+
+    source = {f"CopySource{name}": value for name, value in key.items()} | dict(CopySource=same)
+    assert s3.copy_object(Bucket=bucket, Key="plain", **source)["CopyObjectResult"]["ETag"] == md5, "a plain copy's is its MD5"
+    upload = dict(Bucket=bucket, Key="parts", UploadId=s3.create_multipart_upload(Bucket=bucket, Key="parts", **sealed)["UploadId"])
+    parts = [s3.upload_part(PartNumber=1, Body=body, ContentMD5=b64md5, **upload, **key)["ETag"],
+             s3.upload_part_copy(PartNumber=2, **upload, **source, **key)["CopyPartResult"]["ETag"]]
+    assert len({md5, *parts}) == 3 and [p["ETag"] for p in s3.list_parts(**upload)["Parts"]] == parts
+    named = lambda etags: {"Parts": [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, 1)]}
+    assert refused(s3.complete_multipart_upload, **upload, MultipartUpload=named([md5, parts[1]])) == ("InvalidPart", 400)
+    made = s3.complete_multipart_upload(**upload, MultipartUpload=named(parts))["ETag"]
+    of_md5s = hashlib.md5(hashlib.md5(body).digest() * 2).hexdigest()
+    assert re.fullmatch('"[0-9a-f]{32}-2"', made) and of_md5s not in made
+    assert s3.head_object(Bucket=bucket, Key="parts", **key)["ETag"] == made
 
 
 def test_locks(s3):

@@ -168,6 +168,12 @@ impl Objects {
         UploadId::from(format!("{:016x}{:016x}", now.0.max(0), self.engine.core.random::<u64>()))
     }
 
+    /// A random ETag, for a body whose MD5 must not be told.
+    #[must_use]
+    pub fn etag(&self) -> String {
+        format!("{:032x}", self.engine.core.random::<u128>())
+    }
+
     /// Begins an upload in parts.
     ///
     /// # Errors

@@ -258,7 +258,7 @@ pub(crate) struct Computed {
 }
 
 impl Computed {
-    /// The ETag of a body that came in one piece, without quotes.
+    /// The MD5 as an ETag, without quotes.
     pub(crate) fn etag(&self) -> String {
         hex(&self.md5)
     }

@@ -1,8 +1,10 @@
 //! Encryption of bodies: what a request or its bucket asks for, how the engine seals it, what replies say of it
 //! ("Protecting data with server-side encryption"). Nothing is said that is not done: docs/decisions/0008-encryption-at-rest.md.
 
+use crate::checksum::Computed;
 use crate::configuration::reading;
 use crate::error::{self, Result, custom};
+use crate::service::S3;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -188,6 +190,15 @@ pub(crate) fn of_part(encryption: Option<&Encryption>, key: Option<CustomerKey>)
         )),
         (Some(_), None) => Ok(Seal::Engine),
         (None, None) => Ok(Seal::None),
+    }
+}
+
+/// The ETag of a body that came in one piece, without quotes: its MD5, but not of what a key of KMS's or a customer's seals ("Common Response
+/// Headers"). Whoever sees an ETag can try bodies against an MD5: theirs is drawn, and says nothing.
+pub(crate) fn etag(s3: &S3, encryption: Option<&Encryption>, computed: &Computed) -> String {
+    match encryption {
+        None | Some(Encryption::S3) => computed.etag(),
+        Some(Encryption::Kms { .. } | Encryption::Customer { .. }) => s3.objects.etag(),
     }
 }
 

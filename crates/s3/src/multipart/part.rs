@@ -58,7 +58,7 @@ pub(super) async fn put(s3: &S3, upload: &Upload, number: u32, staged: Staged, c
         upload: upload.id.clone(),
         number,
         staged,
-        etag: computed.etag(),
+        etag: sse::etag(s3, upload.record.encryption.as_ref(), computed),
         checksums: computed.values_of(kept(upload)),
         now: s3.now(),
     };

@@ -4,6 +4,7 @@ use crate::checksum::Computed;
 use crate::error::{self, Result};
 use crate::intake::{self, Incoming};
 use crate::service::S3;
+use crate::sse;
 use objects::{Bucket, Condition, Put, Record, Version};
 use std::sync::Arc;
 
@@ -21,16 +22,8 @@ pub(crate) async fn write(
 ) -> Result<(Arc<Version>, Computed)> {
     let (staged, computed) = intake::take(s3, incoming).await?;
     record.checksums = computed.checksums();
-    let put = Put {
-        bucket: bucket.name.clone(),
-        bucket_created: bucket.created,
-        key,
-        staged,
-        etag: computed.etag(),
-        record,
-        condition,
-        now: s3.now(),
-    };
+    let etag = sse::etag(s3, record.encryption.as_ref(), &computed);
+    let put = Put { bucket: bucket.name.clone(), bucket_created: bucket.created, key, staged, etag, record, condition, now: s3.now() };
     let stored = s3.objects.put(put).await.map_err(error::engine)?;
     Ok((stored.version, computed))
 }

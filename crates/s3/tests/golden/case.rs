@@ -11,8 +11,8 @@
 //! ```
 //! `PutObject` is the operation's name in AWS's model; `-` stands for what has none. A body's lines have `| ` in front, and no line's end
 //! behind the last; `* 100 a` is a body of a hundred times `a`. In bodies `\r`, `\\` and `\xNN` are written so, in others XML is shown
-//! with one element a line. Ids that were drawn are `{version 1}` and `{upload 1}`, numbered as they appear, in requests too. A call that
-//! is only a step on the way ends in `<<< 200 …` and is not compared, but for its status.
+//! with one element a line. Ids that were drawn are `{version 1}` and `{upload 1}`, ETags `{etag 1}`, numbered as they appear, in requests too.
+//! A call that is only a step on the way ends in `<<< 200 …` and is not compared, but for its status.
 //!
 //! Lines with `@` say how a request is sent: see [`crate::send::Manner`].
 

@@ -39,6 +39,12 @@ impl Names {
         }
     }
 
+    /// An ETag that is drawn, with quotes; without the number of parts behind it.
+    pub(crate) fn learn_etag(&mut self, value: &str) {
+        let etag = value.trim_matches('"');
+        self.learn("etag", etag.split_once('-').map_or(etag, |(etag, _)| etag));
+    }
+
     pub(crate) fn learn_document(&mut self, text: &str) {
         for piece in text.split('<').skip(1) {
             let Some((element, value)) = piece.split_once('>') else { continue };

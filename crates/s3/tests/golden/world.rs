@@ -158,6 +158,12 @@ fn reply(response: &Response<Bytes>, names: &mut Names) -> Message {
         Text::of(response.body())
     };
     headers.iter().for_each(|(name, value)| names.learn_header(name, value));
+    if headers.iter().any(|(name, value)| value == "aws:kms" || name == "x-amz-server-side-encryption-customer-algorithm") {
+        headers.iter().filter(|(name, _)| name == "etag").for_each(|(_, value)| names.learn_etag(value));
+        if let Some(Text::Lines(text)) = &body {
+            text.split("<ETag>").skip(1).for_each(|rest| names.learn_etag(rest.split('<').next().unwrap()));
+        }
+    }
     if let Some(Text::Lines(text)) = &body {
         names.learn_document(text);
     }
