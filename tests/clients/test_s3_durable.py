@@ -258,6 +258,20 @@ def test_the_environment_makes_old_clients_presign_by_version_4(own):
     assert "export AWS_CONFIG_FILE" not in kept and "signature_version s3v4" in kept, "a user's own file is left alone"
 
 
+def test_status_says_how_much_is_stored(own):
+    objects = lambda: next(line for line in own.pileus("status").stdout.splitlines() if line.startswith("objects"))
+    # A cloud that was never checked is checked when it starts, and the next time a week later.
+    wait_for("the first check", 20, lambda: own.status()["scrub"])
+    checked = objects().partition("; ")[2]
+    assert objects() == f"objects      0 versions in 0 buckets, 0 bytes; {checked}" and checked.startswith("checked 0 bytes until ")
+    quick(own).create_bucket(Bucket="kept")
+    quick(own).put_object(Bucket="kept", Key="k", Body=os.urandom(3_355_443))
+    assert objects() == f"objects      1 versions in 1 buckets, 3.2 MiB; {checked}"
+    own.stop()
+    own.start()
+    assert objects() == f"objects      1 versions in 1 buckets, 3.2 MiB; {checked}", "a restart has forgotten nothing"
+
+
 def test_remove_leaves_nothing_of_a_cloud(own):
     quick(own).create_bucket(Bucket="kept")
     quick(own).put_object(Bucket="kept", Key="k", Body=os.urandom(100_000))

@@ -10,6 +10,7 @@ mod places;
 mod progress;
 mod scrub;
 mod serve;
+mod size;
 mod stream;
 
 use clap::Parser as _;

@@ -1,6 +1,7 @@
 //! Reads all objects now and then, and compares their checksums: a disk that loses something is noticed while there is another copy.
 
 use crate::config::S3;
+use crate::size::size;
 use model::time::{Clock, Timestamp};
 use objects::{Objects, Scrubbed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,7 @@ impl Report {
     pub(crate) fn tell(&self) -> (Option<String>, Vec<String>) {
         let report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((at, scrubbed)) = &*report else { return (None, Vec::new()) };
-        let found = format!("checked {} MiB until {}, {} damaged", scrubbed.read >> 20, at.iso8601_seconds(), scrubbed.damaged);
+        let found = format!("checked {} until {}, {} damaged", size(scrubbed.read), at.iso8601_seconds(), scrubbed.damaged);
         let notes =
             scrubbed.bad.iter().take(TOLD_MAX).map(|bad| format!("damaged: s3://{}/{}: {}", bad.bucket, bad.key, bad.why)).collect();
         (Some(found), notes)
@@ -134,7 +135,7 @@ mod tests {
         let objects = objects(dir.path()).await;
         let (config, report) = (S3 { scrub_mib_per_second: 1000, ..S3::default() }, Report::default());
         round(&objects, &config, &Hands(NOON.into()), &report).await;
-        assert_eq!(report.tell(), (Some("checked 0 MiB until 2026-11-24T12:00:00Z, 0 damaged".into()), vec![]));
+        assert_eq!(report.tell(), (Some("checked 97.7 KiB until 2026-11-24T12:00:00Z, 0 damaged".into()), vec![]));
 
         let mut folders = vec![dir.path().join("files")];
         while let Some(folder) = folders.pop() {

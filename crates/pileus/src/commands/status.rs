@@ -2,12 +2,11 @@
 
 use super::print;
 use crate::admin::{Status, client};
+use crate::size::size;
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use std::io::IsTerminal as _;
 use std::path::Path;
-
-const GIB: f64 = 1_073_741_824.0;
 
 pub(crate) fn run(data_dir: &Path, json: bool) -> Result<()> {
     let status: Status = client::get(data_dir, "/status")?;
@@ -30,8 +29,8 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
         status.memory_used_mib, status.memory_mib, status.host_memory_mib, status.memory_reserve_mib, status.memory_overcommit
     );
     let checked = status.scrub.as_deref().unwrap_or("never checked");
-    let (buckets, versions, bytes) = (status.buckets, status.object_versions, gib(status.object_bytes));
-    let objects = format!("{versions} versions in {buckets} buckets, {bytes:.1} GiB; {checked}");
+    let (buckets, versions, bytes) = (status.buckets, status.object_versions, size(status.object_bytes));
+    let objects = format!("{versions} versions in {buckets} buckets, {bytes}; {checked}");
     let mut rows = vec![
         ("cloud", format!("pileus {}, {mode}", status.version)),
         ("endpoint", status.endpoint.clone()),
@@ -43,7 +42,7 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
         ("processors", processors),
         ("memory", memory),
         ("objects", objects),
-        ("disk", format!("{:.1} GiB free", gib(status.disk_free_bytes))),
+        ("disk", format!("{} free", size(status.disk_free_bytes))),
     ];
     rows.extend(status.notes.iter().map(|note| ("note", note.clone())));
     rows
@@ -63,9 +62,4 @@ fn table(rows: Vec<(&'static str, String)>) -> String {
 fn plain(rows: &[(&'static str, String)]) -> String {
     let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:13}{}", value.replace('\n', " "))).collect();
     lines.join("\n")
-}
-
-#[allow(clippy::cast_precision_loss)] // shown with one decimal
-fn gib(bytes: u64) -> f64 {
-    bytes as f64 / GIB
 }
