@@ -332,8 +332,10 @@ pub(crate) struct Expected {
     otherwise: Algorithm,
     /// The one to compute whatever the client has.
     beside: Option<Algorithm>,
-    /// Of a header; else it comes behind the body, or there is none.
+    /// Of a header.
     value: Option<String>,
+    /// Whether one comes behind the body.
+    behind: bool,
     trailer: Option<TrailingHeaders>,
 }
 
@@ -347,7 +349,7 @@ impl Expected {
         let mut given = Algorithm::ALL.into_iter().filter_map(|a| text(headers, a.header()).map(|value| (a, value)));
         let header = given.next();
         if given.next().is_some() {
-            return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+            return Err(multiple());
         }
         if let Some((algorithm, value)) = header
             && !algorithm.accepts(value)
@@ -357,6 +359,9 @@ impl Expected {
         let behind = announced(headers)?;
         let named = named(headers)?;
         let algorithm = header.map(|(a, _)| a).or(behind);
+        if behind.is_some() && behind != algorithm {
+            return Err(multiple());
+        }
         match (named, algorithm) {
             (Some(named), Some(algorithm)) if named != algorithm => {
                 return Err(s3_error!(InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid."));
@@ -368,13 +373,13 @@ impl Expected {
             }
             _ => {}
         }
-        let trailer = if header.is_none() && behind.is_some() { trailing } else { None };
-        Ok(Self { content_md5, algorithm, otherwise: DEFAULT, beside: None, value: header.map(|(_, value)| value.to_owned()), trailer })
+        let value = header.map(|(_, value)| value.to_owned());
+        Ok(Self { content_md5, algorithm, otherwise: DEFAULT, beside: None, value, behind: behind.is_some(), trailer: trailing })
     }
 
     /// Nothing is said; this is to be computed.
     pub(crate) fn nothing(algorithm: Algorithm) -> Self {
-        Self { content_md5: None, algorithm: None, otherwise: algorithm, beside: None, value: None, trailer: None }
+        Self { content_md5: None, algorithm: None, otherwise: algorithm, beside: None, value: None, behind: false, trailer: None }
     }
 
     /// The algorithm to compute: the client's, else the one that S3 takes by itself.
@@ -406,18 +411,25 @@ impl Expected {
             return Err(s3_error!(BadDigest, "The Content-MD5 you specified did not match what we received."));
         }
         let Some(algorithm) = self.algorithm else { return Ok(()) };
-        let behind = || {
-            let read = |trailers: &HeaderMap| text(trailers, algorithm.header()).map(str::to_owned);
-            self.trailer.as_ref().and_then(|t| t.read(read)).flatten().ok_or_else(malformed_trailer)
-        };
-        let value = self.value.clone().map_or_else(behind, Ok)?;
-        if !algorithm.accepts(&value) {
-            return Err(s3_error!(InvalidRequest, "Value for {} header is invalid.", algorithm.header()));
-        }
-        if value != computed.value {
-            return Err(s3_error!(BadDigest, "The {} you specified did not match the calculated checksum.", algorithm.name()));
+        let behind = if self.behind { Some(self.value_behind(algorithm)?) } else { None };
+        for value in self.value.iter().chain(&behind) {
+            if !algorithm.accepts(value) {
+                return Err(s3_error!(InvalidRequest, "Value for {} header is invalid.", algorithm.header()));
+            }
+            if *value != computed.value {
+                return Err(s3_error!(BadDigest, "The {} you specified did not match the calculated checksum.", algorithm.name()));
+            }
         }
         Ok(())
+    }
+
+    /// The announced checksum, which must be the only one behind the body: which of two would count is nobody's to guess.
+    fn value_behind(&self, algorithm: Algorithm) -> Result<String> {
+        let read = |trailers: &HeaderMap| {
+            let all = || Algorithm::ALL.into_iter().flat_map(|a| trailers.get_all(a.header()));
+            text(trailers, algorithm.header()).filter(|_| all().count() == 1).map(str::to_owned)
+        };
+        self.trailer.as_ref().and_then(|t| t.read(read)).flatten().ok_or_else(malformed_trailer)
     }
 }
 
@@ -440,9 +452,14 @@ fn announced(headers: &HeaderMap) -> Result<Option<Algorithm>> {
     let first =
         known.next().ok_or_else(|| s3_error!(InvalidRequest, "The value specified in the x-amz-trailer header is not supported"))?;
     if known.next().is_some() {
-        return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+        return Err(multiple());
     }
     Ok(Some(first))
+}
+
+/// A request says more than one thing of its body.
+pub(crate) fn multiple() -> S3Error {
+    s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 }
 
 fn malformed_trailer() -> S3Error {
@@ -567,6 +584,9 @@ mod tests {
         refused(&[("x-amz-sdk-checksum-algorithm", "SHA1"), ("x-amz-checksum-crc32", "y/Q5Jg==")], "InvalidRequest");
         refused(&[("x-amz-sdk-checksum-algorithm", "SHA3")], "InvalidRequest");
         refused(&[("x-amz-trailer", "x-amz-checksum-crc32")], "MalformedTrailerError");
+        let header = ("x-amz-checksum-crc32", "y/Q5Jg==");
+        refused(&[header, ("x-amz-trailer", "x-amz-checksum-crc32")], "MalformedTrailerError");
+        refused(&[header, ("x-amz-trailer", "x-amz-checksum-sha1")], "InvalidRequest");
         refused(&[("x-amz-trailer", "x-other")], "InvalidRequest");
     }
 }

@@ -20,7 +20,7 @@ const DOCUMENTS: [&str; 5] = ["acl", "tagging", "retention", "legal-hold", "encr
 
 /// The refusal of a request, if it has one of these faults. `bucket_in_host`: its path is a key.
 pub(crate) fn refusal(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
-    let of_body = || stray_form(head, bucket_in_host).or_else(|| size(head, bucket_in_host));
+    let of_body = || unsigned_chunks(head).or_else(|| stray_form(head, bucket_in_host)).or_else(|| size(head, bucket_in_host));
     method(head).or_else(|| hosts(head)).or_else(|| signature(head)).or_else(of_body)
 }
 
@@ -126,6 +126,14 @@ fn unsigned(head: &Parts, signed: &str) -> Option<S3Error> {
     (!left.is_empty()).then(|| custom_text("AccessDenied", 403, text()))
 }
 
+/// Chunks of a request that nobody signed: s3s would take what is between them for the object's.
+fn unsigned_chunks(head: &Parts) -> Option<S3Error> {
+    let streaming = head.headers.get("x-amz-content-sha256").is_some_and(|v| v.as_bytes().starts_with(b"STREAMING-"));
+    let chunked = streaming || head.headers.contains_key("x-amz-decoded-content-length");
+    let refused = chunked && !head.headers.contains_key(header::AUTHORIZATION);
+    refused.then(|| s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented"))
+}
+
 /// A document in XML has a length, and a limit. s3s reads documents before it looks at their operation.
 fn size(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
     if !is_document(head, bucket_in_host) {
@@ -223,6 +231,14 @@ mod tests {
         ] {
             assert_eq!(refused("GET", "/b/k", &[("authorization", value)]).as_deref(), Some(code), "{value}");
         }
+    }
+
+    #[test]
+    fn chunks_are_signed() {
+        let chunks = [("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")];
+        assert_eq!(refused("PUT", "/b/k", &chunks).as_deref(), Some("NotImplemented"));
+        assert_eq!(refused("PUT", "/b/k", &[("x-amz-decoded-content-length", "5")]).as_deref(), Some("NotImplemented"));
+        assert_eq!(refused("PUT", "/b/k", &[chunks[0], ("authorization", AUTH)]), None);
     }
 
     #[test]

@@ -20,6 +20,11 @@ const LINE_BYTES_MAX: usize = 1024;
 #[error("ChunkTooLarge")]
 pub(crate) struct TooLarge;
 
+/// A body ends before its last chunk, which is empty: somebody on the way could have cut it off there.
+#[derive(Debug, thiserror::Error)]
+#[error("a body in chunks ends before its last one")]
+pub(crate) struct Truncated;
+
 enum State {
     /// The line before a chunk, as far as it has come.
     Line(Vec<u8>),
@@ -141,7 +146,11 @@ where
             }
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else { return Poll::Pending };
             let Some(splitter) = &mut this.splitter else { return Poll::Ready(frame) };
-            let Some(frame) = frame.transpose()? else { return Poll::Ready(None) };
+            let Some(frame) = frame.transpose()? else {
+                let whole = matches!(splitter.state, State::Rest);
+                splitter.state = State::Rest;
+                return Poll::Ready((!whole).then(|| Err(Truncated.into())));
+            };
             match frame.into_data() {
                 Ok(bytes) => splitter.take(bytes)?,
                 Err(other) => return Poll::Ready(Some(Ok(other))),
@@ -211,6 +220,22 @@ mod tests {
         assert_eq!(split_in_steps(true, signed, 3).unwrap(), signed);
         assert_eq!(split_in_steps(true, format!("{:x};chunk-signature=abc\r\n", SIGNED_BYTES_MAX + 1).as_bytes(), 7), None);
         assert_eq!(split_in_steps(true, &[b'1'; LINE_BYTES_MAX + 1], 100), None);
+    }
+
+    #[tokio::test]
+    async fn the_last_chunk_is_wanted() {
+        use http_body_util::BodyExt as _;
+        let read = async |body: &'static str| {
+            let frames = futures_util::stream::iter([Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Frame::data(Bytes::from(body)))]);
+            let request = http::Request::put("/b/k").header("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            Split::new(&head, http_body_util::StreamBody::new(frames)).collect().await.map(|body| body.to_bytes())
+        };
+        let whole = "5;chunk-signature=abc\r\nhello\r\n0;chunk-signature=def\r\n\r\n";
+        assert_eq!(read(whole).await.unwrap(), whole);
+        for cut in ["", "5;chunk-signature=abc\r\nhello\r\n", "5;chunk-signature=abc\r\nhel", "5;chunk"] {
+            assert!(read(cut).await.is_err(), "{cut}");
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Claims {
         let mut given = Algorithm::ALL.into_iter().filter_map(value);
         let checksum = given.next();
         if given.next().is_some() {
-            return Err(s3_error!(InvalidRequest, "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+            return Err(checksum::multiple());
         }
         let kind = match kind.as_ref().map(dto::ChecksumType::as_str) {
             None => None,
