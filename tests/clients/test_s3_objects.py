@@ -421,9 +421,15 @@ def test_lengths_are_what_they_are_said_to_be(cloud, s3, bucket):
     s3.put_object(Bucket=bucket, Key="read", Body=b"0123456789")
     url_of_read = presigner.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "read"})
     for asked, status, body in [("bytes=2-4", 206, b"234"), ("bytes=1-2,5-6", 200, b"0123456789"), ("lines=1-2", 200, b"0123456789"),
-                                ("bytes=5-2", 200, b"0123456789")]:
+                                ("bytes=5-2", 200, b"0123456789"), (f"bytes=8-{1 << 63}", 206, b"89"), (f"bytes=0-{10 ** 30}", 206, b"0123456789"),
+                                (f"bytes=-{10 ** 30}", 206, b"0123456789")]:
         with urllib.request.urlopen(urllib.request.Request(url_of_read, headers={"Range": asked})) as answer:
             assert (answer.status, answer.read()) == (status, body), asked
+        # boto3 signs the range, too.
+        answer = s3.get_object(Bucket=bucket, Key="read", Range=asked)
+        assert (answer["ResponseMetadata"]["HTTPStatusCode"], answer["Body"].read()) == (status, body), asked
+        assert s3.head_object(Bucket=bucket, Key="read", Range=asked)["ContentLength"] == len(body)
+    assert refused(s3.get_object, Bucket=bucket, Key="read", Range=f"bytes={1 << 64}-") == ("InvalidRange", 416)
     assert code(put({"Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n0\r\n\r\n")) == ("MissingContentLength", 411)
     assert code(put({"Content-Length": str((5 << 30) + 1)})) == ("EntityTooLarge", 400)
     assert refused(s3.head_object, Bucket=bucket, Key="k") == ("404", 404)

@@ -9,6 +9,7 @@ use crate::form;
 use crate::host::{Hosts, Named, Strangers};
 use crate::integrity::Document;
 use crate::precheck;
+use crate::route::Routes;
 use crate::service::S3;
 use crate::settings::Settings;
 use crate::split::Split;
@@ -108,19 +109,6 @@ fn date_add(headers: &mut http::HeaderMap) {
     }
 }
 
-/// Drops a `Range` that S3 passes over, as HTTP wants: of several ranges, or of no form it knows. One that is signed s3s must see, and
-/// refuses.
-fn range_drop(head: &mut Parts) {
-    let Some(range) = head.headers.get(header::RANGE) else { return };
-    let known = range.to_str().is_ok_and(|range| dto::Range::parse(range).is_ok());
-    let of_header = head.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let of_header = of_header.and_then(|v| v.split(',').find_map(|part| part.trim().strip_prefix("SignedHeaders="))).map(Cow::Borrowed);
-    let signed = of_header.or_else(|| query(head, "X-Amz-SignedHeaders")).is_some_and(|list| list.split(';').any(|name| name == "range"));
-    if !known && !signed {
-        head.headers.remove(header::RANGE);
-    }
-}
-
 /// Whether the client waits for `100 Continue` before it sends its body. Answered without it, for a body that is empty or refused unread,
 /// botocore takes the answer's status for that of the connection's next request too: such an answer ends the connection.
 fn waits_to_send(head: &Parts) -> bool {
@@ -133,7 +121,6 @@ fn waits_to_send(head: &Parts) -> bool {
 pub(crate) fn fuzz_readers(head: &mut Parts) {
     _ = (signed_service(head), is_v2(head), waits_to_send(head));
     date_add(&mut head.headers);
-    range_drop(head);
 }
 
 impl Front {
@@ -147,15 +134,22 @@ impl Front {
         // Forms don't come to s3s.
         config.post_object_max_file_size = 0;
         config.presigned_url_max_skew_time_secs = SKEW_SECONDS;
-        let mut builder = S3ServiceBuilder::new(s3.clone());
-        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        let config = Arc::new(StaticConfigProvider::new(Arc::new(config)));
+        let builder = || {
+            let mut builder = S3ServiceBuilder::new(s3.clone());
+            builder.set_config(config.clone());
+            builder.set_host(hosts.clone());
+            builder.set_validation(crate::bucket::Names);
+            builder
+        };
+        let open = builder().build();
+        let mut builder = builder();
         builder.set_auth(s3.clone());
         builder.set_access(s3.clone());
-        builder.set_route(s3.clone());
-        builder.set_host(hosts.clone());
-        builder.set_validation(crate::bucket::Names);
+        builder.set_route(Routes { s3: s3.clone(), open });
+        let service = builder.build();
         let (strangers, budget) = (Strangers::default(), Budget::default());
-        Self { s3, service: builder.build(), hosts, strangers, budget, rng }
+        Self { s3, service, hosts, strangers, budget, rng }
     }
 
     /// Whether a request is for S3: by the service that its signature names, its host, or its form. Without a signature, S3 gets
@@ -257,7 +251,6 @@ impl Front {
         match Document::new(&head, bucket_in_host, Split::new(&head, Patient::new(body, trouble.clone())), held.clone()) {
             Ok((body, refusal)) => {
                 date_add(&mut head.headers);
-                range_drop(&mut head);
                 let answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
                 refusal.take().map_or_else(|| blamed(answer, trouble.get(), chunked), error_response)
             }

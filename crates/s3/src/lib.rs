@@ -33,6 +33,7 @@ mod outgoing;
 mod precheck;
 mod range;
 mod record;
+mod route;
 mod service;
 mod settings;
 mod split;

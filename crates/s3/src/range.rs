@@ -6,6 +6,29 @@ use objects::Version;
 use s3s::{S3Error, dto, s3_error};
 use std::ops::Range;
 
+/// Whether s3s reads a `Range` header.
+pub(crate) fn is_known(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| dto::Range::parse(text).is_ok())
+}
+
+/// A `Range` header as s3s reads it: a place behind the end of every object is the last that it knows. `None`: S3 passes over it, as HTTP
+/// wants, since it is of several ranges or of no form that it knows.
+pub(crate) fn readable(text: &str) -> Option<String> {
+    const LAST: u64 = i64::MAX as u64;
+    let number = |digits: &str| {
+        let all = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        all.then(|| digits.parse::<u64>().unwrap_or(LAST).min(LAST))
+    };
+    match text.strip_prefix("bytes=")?.split_once('-')? {
+        ("", length) => Some(format!("bytes=-{}", number(length)?)),
+        (first, "") => Some(format!("bytes={}-", number(first)?)),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then(|| format!("bytes={first}-{last}"))
+        }
+    }
+}
+
 /// The bytes of a `Range` header, of an object of this size.
 ///
 /// # Errors
@@ -50,6 +73,27 @@ fn unsatisfiable(size: u64) -> S3Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_behind_every_end_are_read() {
+        let last = i64::MAX;
+        for (text, read) in [
+            ("bytes=0-9223372036854775808", Some(format!("bytes=0-{last}"))),
+            ("bytes=2-99999999999999999999999", Some(format!("bytes=2-{last}"))),
+            ("bytes=9223372036854775808-", Some(format!("bytes={last}-"))),
+            ("bytes=99999999999999999999999-99999999999999999999999", Some(format!("bytes={last}-{last}"))),
+            ("bytes=-99999999999999999999999", Some(format!("bytes=-{last}"))),
+            ("bytes=5-2", None),
+            ("bytes=0-1,3-4", None),
+            ("bytes=", None),
+            ("bytes=-", None),
+            ("bytes=+1-2", None),
+            ("lines=1-2", None),
+        ] {
+            assert_eq!(readable(text), read, "{text}");
+            assert!(read.is_none_or(|read| dto::Range::parse(&read).is_ok()), "{text}");
+        }
+    }
 
     #[test]
     fn ranges_are_cut_off_at_the_end() {

@@ -3,7 +3,7 @@
 
 use crate::configuration::website_config;
 use crate::front::{Front, Status};
-use crate::target::KEPT;
+use crate::target::{KEPT, Target};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use model::website::{Config, Redirect, Route, folder_index, route, route_error};
@@ -84,6 +84,7 @@ async fn get(front: &Front, head: &Parts, bucket: &str, key: &str) -> Result<Res
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = uri;
     *request.extensions_mut() = head.extensions.clone();
+    request.extensions_mut().insert(Target { bucket: bucket.to_owned(), key: key.to_owned() });
     for name in PASSED {
         if let Some(value) = head.headers.get(&name) {
             request.headers_mut().insert(name, value.clone());

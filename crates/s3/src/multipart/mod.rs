@@ -13,6 +13,7 @@ pub(crate) use copy::parse as copy_range;
 pub(crate) use copy::upload_part_copy;
 pub(crate) use create::{abort_rule, create};
 pub(crate) use part::upload_part;
+pub(crate) use request::{COMPLETE, complete_by_document, completes};
 
 use crate::condition;
 use crate::error::{self, Result};

@@ -4,15 +4,16 @@
 use crate::checksum::Algorithm;
 use crate::error::{self, Result, malformed_xml};
 use crate::precheck::XML_BYTES_MAX;
+use crate::route::has;
 use crate::service::S3;
 use crate::target::Target;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderValue, Method, Uri, header};
 use s3s::dto::{ChecksumType, CompleteMultipartUploadInput, CompletedMultipartUpload, CompletedPart, ETagCondition};
-use s3s::route::S3Route;
 use s3s::xml::{DeError, DeResult, Deserialize, Deserializer, Serialize as _, Serializer};
-use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, s3_error};
 
-const OPERATION: &str = "CompleteMultipartUpload";
+/// The operation's name, and its document's.
+pub(crate) const COMPLETE: &str = "CompleteMultipartUpload";
 /// Parameters that make a POST of an object another operation.
 const OTHERS: [&str; 3] = ["select", "uploads", "restore"];
 
@@ -30,7 +31,7 @@ struct Document {
 impl<'xml> Deserialize<'xml> for Document {
     fn deserialize(d: &mut Deserializer<'xml>) -> DeResult<Self> {
         let mut document = Self::default();
-        d.named_element(OPERATION, |d| {
+        d.named_element(COMPLETE, |d| {
             d.for_each_element(|d, name| {
                 if name != b"Part" {
                     return Err(DeError::UnexpectedTagName);
@@ -71,37 +72,29 @@ impl Document {
     }
 }
 
-#[async_trait::async_trait]
-impl S3Route for S3 {
-    fn is_match(&self, method: &Method, uri: &Uri, _: &HeaderMap, extensions: &mut Extensions) -> bool {
-        let has = |name: &str| uri.query().unwrap_or_default().split('&').any(|pair| pair.split('=').next() == Some(name));
-        let of_object = extensions.get::<Target>().is_some_and(|target| !target.key.is_empty());
-        method == Method::POST && of_object && has("uploadId") && !OTHERS.into_iter().any(has)
-    }
+/// Whether a request to an object is CompleteMultipartUpload.
+pub(crate) fn completes(method: &Method, uri: &Uri) -> bool {
+    method == Method::POST && has(uri, "uploadId") && !OTHERS.into_iter().any(|name| has(uri, name))
+}
 
-    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
-        let target = request.extensions.get::<Target>().cloned().ok_or_else(error::denied)?;
-        self.admit(request, OPERATION, &target).await
-    }
-
-    async fn call(&self, mut request: S3Request<Body>) -> S3Result<S3Response<Body>> {
-        // What breaks off is judged where its cause is known, as it is with the documents that s3s reads.
-        let text = request.input.store_all_limited(XML_BYTES_MAX).await;
-        let text = text.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error))?;
-        let Document { parts, checksums } = Document::read(&text)?;
-        let input = input(&request, parts)?;
-        request.extensions.insert(checksums);
-        let S3Response { output, status, mut headers, extensions, .. } =
-            s3s::S3::complete_multipart_upload(self, request.map_input(|_| input)).await?;
-        let mut text = Vec::with_capacity(512);
-        let mut serializer = Serializer::new(&mut text);
-        let written = serializer.decl().and_then(|()| output.serialize(&mut serializer));
-        written.map_err(|error| error::internal(&error.into()))?;
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        let mut response = S3Response::with_headers(Body::from(text), headers);
-        (response.status, response.extensions) = (status, extensions);
-        Ok(response)
-    }
+/// CompleteMultipartUpload, by its document.
+pub(crate) async fn complete_by_document(s3: &S3, mut request: S3Request<Body>) -> Result<S3Response<Body>> {
+    // What breaks off is judged where its cause is known, as it is with the documents that s3s reads.
+    let text = request.input.store_all_limited(XML_BYTES_MAX).await;
+    let text = text.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error))?;
+    let Document { parts, checksums } = Document::read(&text)?;
+    let input = input(&request, parts)?;
+    request.extensions.insert(checksums);
+    let done = s3s::S3::complete_multipart_upload(s3, request.map_input(|_| input)).await?;
+    let S3Response { output, status, mut headers, extensions, .. } = done;
+    let mut text = Vec::with_capacity(512);
+    let mut serializer = Serializer::new(&mut text);
+    let written = serializer.decl().and_then(|()| output.serialize(&mut serializer));
+    written.map_err(|error| error::internal(&error.into()))?;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    let mut response = S3Response::with_headers(Body::from(text), headers);
+    (response.status, response.extensions) = (status, extensions);
+    Ok(response)
 }
 
 /// What the operation works with. The headers that aren't here it reads itself.
