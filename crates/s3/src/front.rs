@@ -194,7 +194,7 @@ impl Front {
         let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
         let body = Drained::new(body, waits);
         head.extensions.insert(RequestId(id.clone()));
-        let target = Target::new(&head, self.named(&head).and_then(|n| n.bucket));
+        let target = Target::new(&head, self.named(&head).and_then(|n| n.bucket).as_deref());
         let bucket = target.as_ref().map(|target| target.bucket.clone());
         if let Some(target) = target {
             head.extensions.insert(target);

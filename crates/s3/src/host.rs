@@ -12,10 +12,10 @@ const STRANGERS_MAX: usize = 100;
 const HOST_BYTES_MAX: usize = 260;
 
 /// What a host name says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named<'a> {
-    /// The bucket, if the name has one.
-    pub(crate) bucket: Option<&'a str>,
+    /// The bucket, if the name has one, in lower case as all of them are.
+    pub(crate) bucket: Option<Cow<'a, str>>,
     /// Whether it is a website's endpoint.
     pub(crate) website: bool,
     /// Whether it has one of S3's own labels.
@@ -28,25 +28,34 @@ pub(crate) struct Hosts(pub(crate) Vec<String>);
 
 impl Hosts {
     /// Reads `bucket.domain`, `bucket.s3.domain`, `bucket.s3.region.domain`, `bucket.s3-website.region.domain`,
-    /// `bucket.s3-website-region.domain`, and the same without a bucket. Any other name is the cloud's own.
+    /// `bucket.s3-website-region.domain`, and the same without a bucket, in whatever case. Any other name is the cloud's own.
     pub(crate) fn read<'a>(&self, host: &'a str) -> Named<'a> {
         const PLAIN: Named<'_> = Named { bucket: None, website: false, s3: false };
         let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
-        let domains = self.0.iter().filter(|d| name.len() > d.len() && name.ends_with(d.as_str()));
-        let fronts = domains.filter_map(|d| name[..name.len() - d.len()].strip_suffix('.'));
+        let front = |domain: &String| {
+            let (front, end) = name.split_at_checked(name.len().checked_sub(domain.len())?)?;
+            front.strip_suffix('.').filter(|_| end.eq_ignore_ascii_case(domain))
+        };
+        let fronts = self.0.iter().filter_map(front);
         let Some(front) = fronts.min_by_key(|front| front.len()) else { return PLAIN };
         let mut end = front.len();
         // From the right: at most a region, then S3's label.
         for label in front.rsplit('.').take(2) {
             let start = end - label.len();
+            let label = lower(label);
             if label == "s3" || label.starts_with("s3-") {
-                let bucket = (start > 0).then(|| &front[..start - 1]);
+                let bucket = (start > 0).then(|| lower(&front[..start - 1]));
                 return Named { bucket, website: label.starts_with("s3-website"), s3: true };
             }
             end = start.saturating_sub(1);
         }
-        Named { bucket: Some(front), website: false, s3: false }
+        Named { bucket: Some(lower(front)), website: false, s3: false }
     }
+}
+
+/// In lower case, which most names are in.
+fn lower(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) }
 }
 
 impl S3Host for Hosts {
@@ -107,7 +116,11 @@ mod tests {
             ("b.s3-website.eu-west-1.localhost", Some("b"), true, true),
             ("b.s3-website-us-east-1.localhost", Some("b"), true, true),
             ("evillocalhost", None, false, false),
+            ("A.B.LocalHost:80", Some("a.b"), false, false),
+            ("B.S3-Website.EU-West-1.LOCALHOST", Some("b"), true, true),
+            ("élocalhost", None, false, false),
         ] {
+            let bucket = bucket.map(Cow::Borrowed);
             assert_eq!(hosts.read(host), Named { bucket, website, s3 }, "{host}");
         }
     }

@@ -30,10 +30,13 @@ fn method(head: &Parts) -> Option<S3Error> {
     (!known).then(|| s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource."))
 }
 
-/// Each of two hosts could name another bucket.
+/// Each of two hosts could name another bucket, and HTTP/1.1 wants one (RFC 9112, 3.2).
 fn hosts(head: &Parts) -> Option<S3Error> {
-    let many = head.headers.get_all(header::HOST).iter().count() > 1;
-    many.then(|| s3_error!(InvalidRequest, "A request must not have more than one Host header."))
+    match head.headers.get_all(header::HOST).iter().count() {
+        0 if head.version == http::Version::HTTP_11 => Some(custom("BadRequest", 400, "An error occurred when parsing the HTTP request.")),
+        0 | 1 => None,
+        _ => Some(s3_error!(InvalidRequest, "A request must not have more than one Host header.")),
+    }
 }
 
 /// The refusal of a request that is signed by version 2. What is wrong with it beside that comes first, as it does where S3 takes such
@@ -171,7 +174,7 @@ mod tests {
 
     fn refused(method: &str, uri: &str, headers: &[(&str, &str)]) -> Option<String> {
         let mut request = http::Request::builder().method(method).uri(uri);
-        for (name, value) in headers {
+        for (name, value) in headers.iter().chain([("host", "a")].iter().filter(|_| headers.iter().all(|(name, _)| *name != "host"))) {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
@@ -207,6 +210,10 @@ mod tests {
     fn one_host() {
         assert_eq!(refused("GET", "/b/k", &[("host", "a")]), None);
         assert_eq!(refused("GET", "/b/k", &[("host", "a"), ("host", "a")]).as_deref(), Some("InvalidRequest"));
+        for (version, code) in [(http::Version::HTTP_11, Some("BadRequest")), (http::Version::HTTP_10, None)] {
+            let (head, ()) = http::Request::get("/b/k").version(version).body(()).unwrap().into_parts();
+            assert_eq!(refusal(&head, false).map(|e| e.code().as_str().to_owned()).as_deref(), code);
+        }
     }
 
     #[test]
