@@ -191,6 +191,11 @@ pub struct BadConfig {
 /// [`BadConfig`], for the first fault.
 pub fn check(config: &Config) -> Result<(), BadConfig> {
     let refuse = |code, message: String| Err(BadConfig { code, message });
+    let hosts = config.redirect_all.iter().map(|to| &to.host).chain(config.rules.iter().filter_map(|rule| rule.redirect.host.as_ref()));
+    // They go into a header as they are.
+    if hosts.into_iter().any(|host| host.is_empty() || host.contains(|c: char| c.is_control() || c.is_whitespace())) {
+        return refuse("InvalidRequest", "The provided host name is not valid.".into());
+    }
     match (&config.redirect_all, &config.index) {
         (Some(_), None) if config.error.is_none() && config.rules.is_empty() => return Ok(()),
         (Some(_), _) => {

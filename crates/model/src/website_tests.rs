@@ -108,6 +108,8 @@ fn what_is_refused() {
         (with(empty), "Condition cannot be empty."),
         (with(rule(None, Some(301), to())), "The provided HTTP error code (301) is not valid."),
         (with(rule(None, None, RuleRedirect { code: Some(300), ..to() })), "The provided HTTP redirect code (300) is not valid."),
+        (with(rule(None, None, RuleRedirect { host: Some("a\r\nb".into()), ..to() })), "The provided host name is not valid."),
+        (Config { redirect_all: Some(RedirectAll { host: "a b".into(), protocol: None }), ..Config::default() }, "The provided host name"),
         (with(rule(None, None, both)), "You can only define ReplaceKeyPrefix or ReplaceKey but not both."),
     ] {
         let message = check(&config).unwrap_err().message;

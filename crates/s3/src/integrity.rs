@@ -3,9 +3,9 @@
 
 use crate::budget::Held;
 use crate::checksum::{self, Algorithm, Expected, Pair};
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::precheck::{self, XML_BYTES_MAX};
-use crate::{intake, target};
+use crate::{intake, markup, target};
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
@@ -96,7 +96,17 @@ impl Gathering {
         {
             return Err(intake::wrong_hash());
         }
-        let Some(expected) = &self.expected else { return Ok(()) };
+        if let Some(expected) = &self.expected {
+            self.compare(expected)?;
+        }
+        // Policies are no XML.
+        if self.text.trim_ascii_start().starts_with(b"<") && !markup::is_taken(&self.text) {
+            return Err(error::malformed_xml());
+        }
+        Ok(())
+    }
+
+    fn compare(&self, expected: &Expected) -> Result<()> {
         let mut pair = Pair::new(expected.algorithm(), None);
         pair.update(&self.text);
         expected.check(&pair.finish())
@@ -206,6 +216,19 @@ mod tests {
         assert_eq!(read("/bucket/key", "content-md5", wrong).await, (true, None));
         // What that says is true of the object.
         assert_eq!(read("/bucket/key?uploadId=u", "x-amz-checksum-crc32", "AAAAAA==").await, (true, None));
+    }
+
+    #[tokio::test]
+    async fn documents_have_no_type_of_their_own() {
+        let (head, ()) = http::Request::post("/bucket?delete").body(()).unwrap().into_parts();
+        let read = async |text: &'static str| {
+            let held = Budget::default().held(Verified::default());
+            let (body, refusal) = Document::new(&head, false, Full::new(Bytes::from(text)), held).unwrap();
+            (body.collect().await.is_ok(), refusal.take().map(|error| error.code().as_str().to_owned()))
+        };
+        assert_eq!(read(" <!DOCTYPE Delete><Delete/>").await, (false, Some("MalformedXML".into())));
+        assert_eq!(read("<Delete/>").await, (true, None));
+        assert_eq!(read("{\"a\": \"<!DOCTYPE\"}").await, (true, None));
     }
 
     #[tokio::test]

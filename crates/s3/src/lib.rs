@@ -26,6 +26,7 @@ mod host;
 mod intake;
 mod integrity;
 mod list;
+mod markup;
 mod multipart;
 mod notification;
 mod object;

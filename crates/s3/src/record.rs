@@ -115,6 +115,10 @@ fn website_redirect(headers: &HeaderMap) -> Result<Option<String>> {
         let text = "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
         return Err(crate::error::custom("InvalidRedirectLocation", 400, text));
     }
+    if location.contains(char::is_control) {
+        let text = "The website redirect location must not contain control characters.";
+        return Err(crate::error::custom("InvalidRedirectLocation", 400, text));
+    }
     if location.len() > REDIRECT_BYTES_MAX {
         return Err(crate::error::custom(
             "InvalidRedirectLocation",
@@ -224,6 +228,6 @@ mod tests {
         assert_eq!(class("GLACIER_IR"), Ok(Some("GLACIER_IR".to_owned())));
         assert_eq!(class("TAPE"), Err("InvalidStorageClass".to_owned()));
         let redirect = |value| website_redirect(&headers(&[("x-amz-website-redirect-location", value)])).is_ok();
-        assert!(redirect("/a") && redirect("https://x") && !redirect("x"));
+        assert!(redirect("/a") && redirect("https://x") && !redirect("x") && !redirect("/a\tb"));
     }
 }

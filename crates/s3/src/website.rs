@@ -147,3 +147,18 @@ fn page(fault: &Fault) -> Response<Body> {
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_one_line() {
+        let head = Request::get("/").header("host", "b.s3-website.localhost").body(()).unwrap().into_parts().0;
+        let to = Redirect { code: 302, protocol: None, host: None, key: "a\r\nset-cookie: b".into() };
+        let answer = redirected(&head, &to);
+        assert_eq!((answer.status().as_u16(), answer.headers().len()), (302, 1));
+        assert_eq!(answer.headers()["location"], "http://b.s3-website.localhost/a%0D%0Aset-cookie%3A%20b");
+    }
+}
