@@ -2,6 +2,7 @@
 
 use crate::noun::VersionId;
 use model::scope::AccountId;
+use model::time::Timestamp;
 use rusqlite::{ErrorCode, ffi};
 use std::io::{self, ErrorKind};
 
@@ -34,6 +35,8 @@ pub enum Error {
     DeleteMarker {
         /// The marker's version.
         version: VersionId,
+        /// When it was made.
+        made: Timestamp,
         /// Whether it was met as the current version: the request named no version.
         current: bool,
     },
@@ -41,14 +44,26 @@ pub enum Error {
     #[error("no such upload")]
     NoSuchUpload,
     /// A part that was named is not there, or is another.
-    #[error("invalid part")]
-    InvalidPart,
+    #[error("invalid part {number}")]
+    InvalidPart {
+        /// Its number; 0 if none was named.
+        number: u32,
+        /// The ETag that it was named with.
+        etag: String,
+    },
     /// The parts were not named in ascending order.
     #[error("invalid order of parts")]
     InvalidPartOrder,
     /// A part that is not the last is too small.
-    #[error("a part is too small")]
-    EntityTooSmall,
+    #[error("part {number} is too small")]
+    EntityTooSmall {
+        /// Its number.
+        number: u32,
+        /// Its ETag.
+        etag: String,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// The condition doesn't hold.
     #[error("the condition doesn't hold")]
     PreconditionFailed,

@@ -82,7 +82,9 @@ pub(crate) fn find(connection: &Connection, core: &Core, bucket: i64, key: &str,
 pub(crate) fn object(connection: &Connection, core: &Core, bucket: i64, key: &str, id: Option<&VersionId>) -> Result<Found> {
     match find(connection, core, bucket, key, id)? {
         None => Err(if id.is_some() { Error::NoSuchVersion } else { Error::NoSuchKey }),
-        Some(found) if found.version.delete_marker => Err(Error::DeleteMarker { version: found.version.id, current: id.is_none() }),
+        Some(Found { version, .. }) if version.delete_marker => {
+            Err(Error::DeleteMarker { version: version.id, made: version.last_modified, current: id.is_none() })
+        }
         Some(found) => Ok(found),
     }
 }

@@ -103,14 +103,14 @@ fn pick(complete: &Complete, parts: &mut BTreeMap<u32, (Part, Piece)>) -> Result
     let mut picked = (Vec::new(), Vec::new());
     for (at, (number, etag)) in complete.parts.iter().enumerate() {
         let found = parts.remove(number).filter(|(part, _)| part.etag == *etag);
-        let (part, piece) = found.ok_or(Error::InvalidPart)?;
+        let (part, piece) = found.ok_or_else(|| Error::InvalidPart { number: *number, etag: etag.clone() })?;
         if part.size < complete.minimum && at + 1 < complete.parts.len() {
-            return Err(Error::EntityTooSmall);
+            return Err(Error::EntityTooSmall { number: part.number, etag: part.etag, size: part.size });
         }
         picked.0.push(part);
         picked.1.push(piece);
     }
-    if picked.0.is_empty() { Err(Error::InvalidPart) } else { Ok(picked) }
+    if picked.0.is_empty() { Err(Error::InvalidPart { number: 0, etag: String::new() }) } else { Ok(picked) }
 }
 
 /// An unfinished upload.

@@ -1,6 +1,7 @@
 //! The way in: what is S3's, what s3s is not asked, and what every answer gets.
 
 use crate::access_log::Begun;
+use crate::answer::{self, Asked};
 use crate::body::{Broken, Drained, Patient, Trouble};
 use crate::budget::Budget;
 use crate::caller::Verified;
@@ -16,7 +17,6 @@ use crate::split::Split;
 use crate::target::{self, Target};
 use crate::time;
 use crate::website;
-use crate::xml;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::request::Parts;
@@ -40,15 +40,6 @@ const SKEW_SECONDS: u32 = 900;
 /// Where a request came from; an extension of each.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
-
-/// The status of an answer, if it isn't the operation's usual one; an extension of the answer, since s3s passes over the status that
-/// an operation gives.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Status(pub(crate) StatusCode);
-
-/// The document of an answer, instead of the one that s3s writes; an extension of the answer.
-#[derive(Debug, Clone)]
-pub(crate) struct Given(pub(crate) String);
 
 /// A request's id; an extension of each.
 #[derive(Debug, Clone)]
@@ -186,8 +177,6 @@ impl Front {
             head.headers.remove(header::AUTHORIZATION);
         }
         let id = self.request_id();
-        let resource = head.uri.path().to_owned();
-        let method = head.method.clone();
         let verified = Verified::default();
         head.extensions.insert(verified.clone());
         head.extensions.insert(Peer(peer));
@@ -196,6 +185,7 @@ impl Front {
         head.extensions.insert(RequestId(id.clone()));
         let target = Target::new(&head, self.named(&head).and_then(|n| n.bucket).as_deref());
         let bucket = target.as_ref().map(|target| target.bucket.clone());
+        let asked = Asked::new(id, &head, target.clone());
         if let Some(target) = target {
             head.extensions.insert(target);
         }
@@ -210,7 +200,7 @@ impl Front {
         let mut answer = match self.refusal(&head) {
             Some(error) => error_response(error),
             None if self.is_website(&head) => website::answer(self, &head, bucket.as_deref().unwrap_or_default()).await,
-            None if method == Method::OPTIONS => cors::preflight(&self.s3, &head, bucket.as_deref()).unwrap_or_else(error_response),
+            None if head.method == Method::OPTIONS => cors::preflight(&self.s3, &head, bucket.as_deref()).unwrap_or_else(error_response),
             None if form::is_form(&head, bucket_in_host) => {
                 let body = Body::http_body_unsync(Patient::new(body, Trouble::default()));
                 form::answer(self, head, body, bucket.as_deref().unwrap_or_default()).await
@@ -227,9 +217,9 @@ impl Front {
         {
             self.strangers.tell(host, bucket);
         }
-        named(&mut answer, &id, &resource, &method);
+        answer::finish(&mut answer, &asked);
         if let Some(begun) = begun {
-            begun.end(&self.s3, verified.get(), &id, &answer);
+            begun.end(&self.s3, verified.get(), &asked.id, &answer);
         }
         if waits && (empty || !answer.status().is_success()) {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -307,52 +297,6 @@ fn blamed(answer: Response<Body>, broken: Option<Broken>, chunked: bool) -> Resp
         None if chunked => error_response(crate::intake::incomplete()),
         None => answer,
     }
-}
-
-/// Puts the request's id into an answer, and into its body if that is an error.
-fn named(answer: &mut Response<Body>, id: &str, resource: &str, method: &Method) {
-    if let Some(Status(status)) = answer.extensions_mut().remove() {
-        *answer.status_mut() = status;
-    }
-    if let Some(Given(text)) = answer.extensions_mut().remove() {
-        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-        *answer.body_mut() = Body::from(text);
-    }
-    if let Some(added) = answer.extensions_mut().remove::<xml::Added>() {
-        added.write(answer);
-    }
-    let failed = answer.status().is_client_error() || answer.status().is_server_error();
-    if failed && let Some(text) = answer.body().bytes() {
-        const END: &[u8] = b"</Error>";
-        if method != Method::HEAD
-            && let Some(front) = text.strip_suffix(END)
-        {
-            let mut body = xml::with_message(front);
-            // Clients that asked in the wrong region ask again there.
-            let region = answer.headers().get("x-amz-bucket-region").and_then(|region| region.to_str().ok());
-            let region = region.map(|region| format!("<Region>{}</Region>", escape(region))).unwrap_or_default();
-            let tail = format!("{region}<Resource>{}</Resource><RequestId>{id}</RequestId><HostId>{id}</HostId></Error>", escape(resource));
-            body.extend_from_slice(tail.as_bytes());
-            answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-            *answer.body_mut() = Body::from(body);
-        }
-        // Headers of an error's own displace it.
-        answer.headers_mut().entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/xml"));
-    }
-    xml::references(answer);
-    if !failed {
-        xml::namespace(answer);
-    }
-    let headers = answer.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(id) {
-        headers.insert("x-amz-request-id", value.clone());
-        headers.insert("x-amz-id-2", value);
-    }
-    headers.entry(header::SERVER).or_insert(HeaderValue::from_static("Pileus"));
-}
-
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ pub(crate) fn length(content_length: Option<i64>, headers: &HeaderMap) -> Result
     let announced = content_length.and_then(|length| u64::try_from(length).ok()).or_else(decoded);
     let length = announced.ok_or_else(|| s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header."))?;
     if length > BODY_BYTES_MAX {
-        return Err(s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size"));
+        let error = s3_error!(EntityTooLarge, "Your proposed upload exceeds the maximum allowed size");
+        return Err(error::with(error::with(error, "ProposedSize", length), "MaxSizeAllowed", BODY_BYTES_MAX));
     }
     Ok(length)
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod access_log;
+mod answer;
 mod auth;
 mod body;
 mod bucket;

@@ -47,7 +47,7 @@ pub(crate) fn resolve(asked: dto::Range, size: u64) -> Result<Range<u64>> {
 pub(crate) fn part(version: &Version, number: i32) -> Result<Range<u64>> {
     let missing = || crate::error::custom("InvalidPartNumber", 416, "The requested partnumber is not satisfiable");
     if !(1..=10_000).contains(&number) {
-        return Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive"));
+        return Err(crate::error::argument("partNumber", number, "Part number must be an integer between 1 and 10000, inclusive"));
     }
     if version.record.parts.is_empty() {
         return if number == 1 { Ok(0..version.size) } else { Err(missing()) };

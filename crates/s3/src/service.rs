@@ -1,7 +1,7 @@
 //! Each operation of s3s's trait, and the function that does it. An operation that is not named here answers `NotImplemented`.
 
 use crate::access_log::AccessLog;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::notification::{Events, Fares};
 use crate::object;
 use crate::settings::Settings;
@@ -38,7 +38,8 @@ impl S3 {
 
     /// A bucket, or `NoSuchBucket`.
     pub(crate) fn bucket(&self, name: &str) -> Result<Arc<objects::Bucket>> {
-        self.objects.bucket(name).ok_or_else(|| crate::error::engine(objects::Error::NoSuchBucket))
+        let none = || error::with(error::engine(objects::Error::NoSuchBucket), "BucketName", name);
+        self.objects.bucket(name).ok_or_else(none)
     }
 }
 

@@ -70,7 +70,10 @@ pub(crate) fn of_write(bucket: &Bucket, headers: &HeaderMap) -> Result<Sealing> 
         }
         Some(b"aws:kms:dsse") => Err(dsse()),
         None if !kms => of_bucket(bucket),
-        _ => Err(s3_error!(InvalidArgument, "The encryption method specified is not supported")),
+        method => {
+            let method = String::from_utf8_lossy(method.unwrap_or_default());
+            Err(error::argument(ENCRYPTION.as_str(), method, "The encryption method specified is not supported"))
+        }
     }
 }
 

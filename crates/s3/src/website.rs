@@ -1,8 +1,9 @@
 //! Websites' endpoints ("Website endpoints"): reading only, without signatures, errors as pages. Each object is got as anybody would get
 //! it, by the same operation.
 
+use crate::answer::Status;
 use crate::configuration::website_config;
-use crate::front::{Front, Status};
+use crate::front::Front;
 use crate::target::{KEPT, Target};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};

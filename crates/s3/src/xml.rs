@@ -1,29 +1,37 @@
-//! What s3s leaves out of the XML that it writes: some characters' references, some checksums, and errors' texts.
+//! XML as S3 writes it: what s3s leaves out of what it writes, and texts.
 
 use crate::checksum::Algorithm;
-use bytes::Bytes;
-use http::{HeaderValue, Response, header};
-use s3s::Body;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 /// What the names of S3's documents belong to.
-const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+const NAMESPACE: &str = " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
+/// Roots that belong to nothing: of errors and of the answers to forms.
+const BARE: [&str; 2] = ["Error", "PostResponse"];
 
-/// Bytes of text that a reader of XML wouldn't give back: carriage returns become line feeds, and XML 1.0 has no other controls.
+/// Characters that a reader of XML wouldn't give back: carriage returns become line feeds, and XML 1.0 has no other controls.
 fn is_lost(byte: u8) -> bool {
     byte < b' ' && byte != b'\n' && byte != b'\t'
 }
 
-/// Writes such characters as references (`&#13;`), as S3 does. Only documents are looked at: objects are never in memory.
-pub(crate) fn references(answer: &mut Response<Body>) {
-    let document = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/xml"));
-    if let Some(text) = answer.body().bytes().filter(|text| document && text.iter().any(|byte| is_lost(*byte))) {
-        let text = referenced(&text);
-        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-        *answer.body_mut() = Body::from(text);
+/// A text with its markup and its lost characters as references (`&#13;`), as S3 writes them.
+pub(crate) fn escape(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => written.push_str("&amp;"),
+            '<' => written.push_str("&lt;"),
+            '>' => written.push_str("&gt;"),
+            c if u8::try_from(c).is_ok_and(is_lost) => reference(&mut written, c),
+            c => written.push(c),
+        }
     }
+    written
+}
+
+fn reference(written: &mut String, c: impl Into<u32>) {
+    // Writing into a string doesn't fail.
+    _ = write!(written, "&#{};", c.into());
 }
 
 /// Elements that s3s doesn't know, for the ends of elements that it writes; an extension of an answer.
@@ -49,136 +57,59 @@ impl Added {
         };
         Self { end, texts: values.into_iter().map(unknown).collect() }
     }
-
-    /// Writes them into an answer.
-    pub(crate) fn write(&self, answer: &mut Response<Body>) {
-        if self.texts.iter().all(String::is_empty) {
-            return;
-        }
-        let Some(text) = answer.body().bytes() else { return };
-        let text = String::from_utf8_lossy(&text);
-        let mut pieces = text.split(self.end);
-        let mut written = pieces.next().unwrap_or_default().to_owned();
-        let mut texts = self.texts.iter();
-        for piece in pieces {
-            written.push_str(texts.next().map_or("", String::as_str));
-            written.push_str(self.end);
-            written.push_str(piece);
-        }
-        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(written.len()));
-        *answer.body_mut() = Body::from(written);
-    }
 }
 
-fn referenced(text: &Bytes) -> Vec<u8> {
-    let mut written = Vec::with_capacity(text.len() + 64);
-    for byte in text {
-        if is_lost(*byte) {
-            // Writing into memory doesn't fail.
-            _ = write!(written, "&#{byte};");
-        } else {
-            written.push(*byte);
+/// A document as S3 writes it: with the namespace at its root, which some clients look for, the added elements, and lost characters as
+/// references.
+pub(crate) fn rewritten(text: &str, added: Option<&Added>) -> String {
+    let root = root_end(text);
+    let mut texts = added.iter().flat_map(|added| &added.texts);
+    let mut written = String::with_capacity(text.len() + NAMESPACE.len());
+    let mut from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let is_end = || byte == b'<' && added.is_some_and(|added| text[at..].starts_with(added.end));
+        if is_lost(byte) {
+            written.push_str(&text[from..at]);
+            reference(&mut written, byte);
+            from = at + 1;
+        } else if root == Some(at) || is_end() {
+            written.push_str(&text[from..at]);
+            written.push_str(if root == Some(at) { NAMESPACE } else { texts.next().map_or("", String::as_str) });
+            from = at;
         }
     }
+    written.push_str(&text[from..]);
     written
 }
 
-/// Puts S3's namespace on the root of a document that has none, as S3 does; some clients look for it. Errors and the answers to forms
-/// have none.
-pub(crate) fn namespace(answer: &mut Response<Body>) {
-    const BARE: [&str; 2] = ["Error", "PostResponse"];
-    let document = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/xml"));
-    let Some(text) = answer.body().bytes().filter(|_| document) else { return };
-    let named = || {
-        let text = std::str::from_utf8(&text).ok()?;
-        let start = text.find("?>")? + 2;
-        let start = start + text[start..].find('<')? + 1;
-        let end = start + text[start..].find('>')?;
-        let root = &text[start..end];
-        let bare = root.bytes().all(|b| b.is_ascii_alphanumeric()) && !BARE.contains(&root);
-        bare.then(|| format!("{} xmlns=\"{NAMESPACE}\"{}", &text[..end], &text[end..]))
-    };
-    if let Some(text) = named() {
-        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-        *answer.body_mut() = Body::from(text);
-    }
-}
-
-/// An error's document up to its end, with the usual text for its code if it has none ("Error responses").
-pub(crate) fn with_message(document: &[u8]) -> Vec<u8> {
-    const END: &str = "</Code>";
-    let text = String::from_utf8_lossy(document);
-    // s3s has a text of its own here.
-    let text = text.replace("<Message>request time is too far from server time</Message>", "");
-    let message = || {
-        let at = text.find(END).filter(|_| !text.contains("<Message>"))?;
-        let code = text[..at].rsplit('>').next()?;
-        let (front, behind) = text.split_at(at + END.len());
-        Some(format!("{front}<Message>{}</Message>{behind}", usual(code)?))
-    };
-    message().unwrap_or_else(|| text.clone()).into_bytes()
-}
-
-/// What S3 says with the codes that s3s gives no text.
-fn usual(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "IncompleteBody" => "You did not provide the number of bytes specified by the Content-Length HTTP header",
-        "InvalidAccessKeyId" => "The AWS Access Key Id you provided does not exist in our records.",
-        "InvalidBucketName" => "The specified bucket is not valid.",
-        "InvalidPolicyDocument" => "The content of the form does not meet the conditions specified in the policy document.",
-        "InvalidRange" => "The requested range is not satisfiable",
-        "InvalidURI" => "Couldn't parse the specified URI.",
-        "KeyTooLongError" => "Your key is too long",
-        "MalformedXML" => "The XML you provided was not well-formed or did not validate against our published schema",
-        "MalformedPOSTRequest" => "The body of your POST request is not well-formed multipart/form-data.",
-        "MethodNotAllowed" => "The specified method is not allowed against this resource.",
-        "MissingRequestBodyError" => "Request body is empty.",
-        "NotImplemented" => "A header you provided implies functionality that is not implemented",
-        "RequestTimeTooSkewed" => "The difference between the request time and the current time is too large.",
-        "SignatureDoesNotMatch" => {
-            "The request signature we calculated does not match the signature you provided. Check your key and signing method."
-        }
-        _ => return None,
-    })
+/// Where the start tag of a document's root ends, if it is to get a namespace.
+fn root_end(text: &str) -> Option<usize> {
+    let start = text.find("?>")?;
+    let start = start + text[start..].find('<')? + 1;
+    let end = start + text[start..].find('>')?;
+    let root = &text[start..end];
+    (root.bytes().all(|b| b.is_ascii_alphanumeric()) && !BARE.contains(&root)).then_some(end)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    const FRONT: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
     #[test]
     fn lost_characters_become_references() {
-        let answer = |kind: &'static str, text: &'static str| {
-            let mut answer = Response::new(Body::from(text.to_owned()));
-            answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-            references(&mut answer);
-            String::from_utf8(answer.body().bytes().unwrap().to_vec()).unwrap()
-        };
-        assert_eq!(answer("application/xml", "<Key>a\rb\u{1}\u{1f}\n\t\u{e4}</Key>"), "<Key>a&#13;b&#1;&#31;\n\t\u{e4}</Key>");
-        assert_eq!(answer("text/html", "a\rb"), "a\rb");
+        assert_eq!(rewritten("<Key>a\rb\u{1}\u{1f}\n\t\u{e4}</Key>", None), "<Key>a&#13;b&#1;&#31;\n\t\u{e4}</Key>");
+        assert_eq!(escape("<a>\r&\u{e4}"), "&lt;a&gt;&#13;&amp;\u{e4}");
     }
 
     #[test]
     fn documents_have_a_namespace() {
-        let answer = |kind: &'static str, text: &str| {
-            let mut answer = Response::new(Body::from(text.to_owned()));
-            answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-            namespace(&mut answer);
-            String::from_utf8(answer.body().bytes().unwrap().to_vec()).unwrap()
-        };
-        let front = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-        let named = format!("{front}<Tagging xmlns=\"{NAMESPACE}\"><TagSet></TagSet></Tagging>");
-        assert_eq!(answer("application/xml", &format!("{front}<Tagging><TagSet></TagSet></Tagging>")), named);
-        for (kind, rest) in [
-            ("application/xml", &named[front.len()..]),
-            ("application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
-            ("application/xml", "<PostResponse></PostResponse>"),
-            ("application/xml", "no document"),
-            ("text/html", "<html></html>"),
-        ] {
-            let text = format!("{front}{rest}");
-            assert_eq!(answer(kind, &text), text);
+        let named = format!("{FRONT}<Tagging{NAMESPACE}><TagSet></TagSet></Tagging>");
+        assert_eq!(rewritten(&format!("{FRONT}<Tagging><TagSet></TagSet></Tagging>"), None), named);
+        for rest in [&named[FRONT.len()..], "<Error><Code>NoSuchKey</Code></Error>", "<PostResponse></PostResponse>", "no document"] {
+            let text = format!("{FRONT}{rest}");
+            assert_eq!(rewritten(&text, None), text);
         }
     }
 
@@ -186,24 +117,11 @@ mod tests {
     fn checksums_are_added_where_they_belong() {
         let parts = [("SHA512", "one"), ("CRC32", "known"), ("XXHASH3", "three")];
         let parts = parts.map(|(name, value)| BTreeMap::from([(name.to_owned(), value.to_owned())]));
-        let mut answer = Response::new(Body::from("<L><Part>1</Part><Part>2</Part><Part>3</Part></L>".to_owned()));
-        Added::checksums("</Part>", &parts).write(&mut answer);
-        let text = answer.body().bytes().unwrap();
-        let wanted =
-            "<L><Part>1<ChecksumSHA512>one</ChecksumSHA512></Part><Part>2</Part><Part>3<ChecksumXXHASH3>three</ChecksumXXHASH3></Part></L>";
-        assert_eq!(text, wanted);
-        assert_eq!(answer.headers()["content-length"], wanted.len().to_string());
-    }
-
-    #[test]
-    fn errors_have_texts() {
-        let read = |text: &str| String::from_utf8(with_message(text.as_bytes())).unwrap();
-        assert_eq!(
-            read("<Error><Code>KeyTooLongError</Code>"),
-            "<Error><Code>KeyTooLongError</Code><Message>Your key is too long</Message>"
+        let added = Added::checksums("</Part>", &parts);
+        let text = format!("{FRONT}<L><Part>1\r</Part><Part>2</Part><Part>3</Part></L>");
+        let wanted = format!(
+            "{FRONT}<L{NAMESPACE}><Part>1&#13;<ChecksumSHA512>one</ChecksumSHA512></Part><Part>2</Part><Part>3<ChecksumXXHASH3>three</ChecksumXXHASH3></Part></L>"
         );
-        for whole in ["<Error><Code>NoSuchKey</Code><Message>It is gone</Message>", "<Error><Code>Another</Code>", "<Other>"] {
-            assert_eq!(read(whole), whole);
-        }
+        assert_eq!(rewritten(&text, Some(&added)), wanted);
     }
 }

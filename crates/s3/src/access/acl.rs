@@ -113,7 +113,8 @@ impl S3 {
             return Err(s3_error!(InvalidRequest, "Specifying both Canned ACLs and Header Grants is not allowed"));
         }
         let named = canned.to_str().ok().and_then(|name| self::canned(name, owner, of));
-        named.map(Some).ok_or_else(|| s3_error!(InvalidArgument, "The canned ACL is not valid"))
+        let wrong = || error::argument(CANNED, String::from_utf8_lossy(canned.as_bytes()), "The canned ACL is not valid");
+        named.map(Some).ok_or_else(wrong)
     }
 
     /// `id="…"`, `uri="…"` or `emailAddress="…"`.

@@ -12,7 +12,7 @@ use crate::service::S3;
 use model::policy::{Document, Kind, Principal, Request, Verdict};
 use model::scope::AccountId;
 use objects::{Acl, Bucket, Grantee, Ownership, Permission, UploadId, Version, VersionId};
-use s3s::{S3Error, s3_error};
+use s3s::S3Error;
 use std::sync::Arc;
 
 /// What somebody wants to do.
@@ -91,7 +91,9 @@ impl S3 {
         let version: Option<VersionId> = match ask.version.map(str::parse) {
             None => None,
             Some(Ok(version)) => Some(version),
-            Some(Err(_)) => return Ok(Object::Gone(s3_error!(InvalidArgument, "Invalid version id specified"))),
+            Some(Err(_)) => {
+                return Ok(Object::Gone(error::argument("versionId", ask.version.unwrap_or_default(), "Invalid version id specified")));
+            }
         };
         match self.objects.get(&ask.bucket.name, key, version.as_ref()).await {
             Ok(version) => Ok(Object::There(version)),
@@ -102,7 +104,7 @@ impl S3 {
                 Ok(Object::NotAsked)
             }
             Err(gone @ (objects::Error::NoSuchKey | objects::Error::NoSuchVersion | objects::Error::DeleteMarker { .. })) => {
-                Ok(Object::Gone(error::engine(gone)))
+                Ok(Object::Gone(error::of_key(gone, key)))
             }
             Err(error) => Err(error::engine(error)),
         }

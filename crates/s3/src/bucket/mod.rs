@@ -33,7 +33,7 @@ pub(crate) async fn list(s3: &S3, request: S3Request<ListBucketsInput>) -> Resul
     let input = request.input;
     let max = input.max_buckets.unwrap_or(10_000);
     if !(1..=10_000).contains(&max) {
-        return Err(s3_error!(InvalidArgument, "Argument max-buckets must be an integer between 1 and 10000"));
+        return Err(error::argument("max-buckets", max, "Argument max-buckets must be an integer between 1 and 10000"));
     }
     let prefix = input.prefix.as_deref().unwrap_or_default();
     let after = input.continuation_token.as_deref().unwrap_or_default();

@@ -1,8 +1,8 @@
 //! A bucket's tags ("Using cost allocation S3 bucket tags").
 
 use super::update;
+use crate::answer::Status;
 use crate::error::{Result, custom};
-use crate::front::Status;
 use crate::service::S3;
 use model::tag::{KEY_CHARS_MAX, TAGS_MAX, VALUE_CHARS_MAX};
 use s3s::dto::*;

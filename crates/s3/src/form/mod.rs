@@ -193,7 +193,7 @@ impl Form {
             (Some(target), _) => (StatusCode::SEE_OTHER, Some(target)),
             (None, Some("200")) => (StatusCode::OK, HeaderValue::from_str(&location).ok()),
             (None, Some("201")) => {
-                let e = crate::front::escape;
+                let e = crate::xml::escape;
                 let text = format!(
                     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<PostResponse><Location>{}</Location><Bucket>{}</Bucket><Key>{}</Key><ETag>{}</ETag></PostResponse>",
                     e(&location),

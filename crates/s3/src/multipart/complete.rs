@@ -163,7 +163,7 @@ fn compare(begun: Option<(Algorithm, ChecksumKind)>, part: &Part, named: &Named)
                 let name = algorithm.name().to_lowercase();
                 return Err(s3_error!(BadDigest, "The {name} you specified for part {number} did not match what we received."));
             }
-            _ => return Err(invalid_part()),
+            _ => return Err(invalid_part(named)),
         }
     }
     match begun {
@@ -179,8 +179,8 @@ fn compare(begun: Option<(Algorithm, ChecksumKind)>, part: &Part, named: &Named)
     }
 }
 
-fn invalid_part() -> S3Error {
-    error::engine(::objects::Error::InvalidPart)
+fn invalid_part(named: &Named) -> S3Error {
+    error::engine(::objects::Error::InvalidPart { number: named.number, etag: named.etag.clone() })
 }
 
 /// The bytes of a part's ETag, which is an MD5 in hexadecimal digits.

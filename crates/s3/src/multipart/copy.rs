@@ -55,7 +55,7 @@ pub(crate) fn parse(text: &str) -> Result<(u64, u64)> {
         (first <= last).then_some((first, last))
     };
     let form = "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy";
-    read().ok_or_else(|| s3_error!(InvalidArgument, "{form}"))
+    read().ok_or_else(|| error::argument("x-amz-copy-source-range", text, form))
 }
 
 /// The bytes to copy: all of an object of this size, unless a range is asked for, which must lie in it.

@@ -20,12 +20,12 @@ use crate::error::{self, Result};
 use crate::service::S3;
 use ::objects::UploadId;
 use s3s::dto::{AbortMultipartUploadInput, AbortMultipartUploadOutput};
-use s3s::{S3Request, S3Response, s3_error};
+use s3s::{S3Request, S3Response};
 
 /// Most parts of an upload, and the highest number ("Amazon S3 multipart upload limits").
 const PARTS_MAX: u32 = 10_000;
 /// Fewest bytes of a part that isn't the last.
-const PART_BYTES_MIN: u64 = 5 << 20;
+pub(crate) const PART_BYTES_MIN: u64 = 5 << 20;
 
 /// AbortMultipartUpload.
 pub(crate) async fn abort(s3: &S3, request: S3Request<AbortMultipartUploadInput>) -> Result<S3Response<AbortMultipartUploadOutput>> {
@@ -42,7 +42,7 @@ pub(crate) async fn abort(s3: &S3, request: S3Request<AbortMultipartUploadInput>
 /// A part's number as the engine has it.
 fn number(asked: i32) -> Result<u32> {
     let number = u32::try_from(asked).ok().filter(|number| (1..=PARTS_MAX).contains(number));
-    number.ok_or_else(|| s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive"))
+    number.ok_or_else(|| error::argument("partNumber", asked, "Part number must be an integer between 1 and 10000, inclusive"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Archived objects and RestoreObject ("Working with archived objects"). The bodies lie where all lie, so a copy is there at once and the
 //! request never finds one under way; until it is asked for, and after it has expired, an archived object isn't read, as on AWS.
 
+use crate::answer::Status;
 use crate::error::{self, Result, malformed_xml};
-use crate::front::Status;
 use crate::object::version_id;
 use crate::record::put;
 use crate::service::S3;

@@ -1,8 +1,8 @@
 //! GetObjectAttributes. The document of the reply is written here: it has checksums that s3s doesn't know, and an ETag without quotes.
 
+use crate::answer::Given;
 use crate::checksum::{self, Algorithm};
 use crate::error::{self, Result};
-use crate::front::Given;
 use crate::object::version_id;
 use crate::service::S3;
 use crate::{record, sse, time};
@@ -27,10 +27,12 @@ pub(crate) async fn attributes(s3: &S3, request: S3Request<GetObjectAttributesIn
     let max = match input.max_parts {
         None => PARTS_MAX,
         Some(max) => usize::try_from(max)
-            .map_err(|_| s3_error!(InvalidArgument, "Argument max-parts must be an integer between 0 and 2147483647"))?,
+            .map_err(|_| error::argument("max-parts", max, "Argument max-parts must be an integer between 0 and 2147483647"))?,
     };
     let after = input.part_number_marker.as_ref().map_or(Ok(0), |marker| marker.to_string().parse::<u32>());
-    let after = after.map_err(|_| s3_error!(InvalidArgument, "Argument part-number-marker must be an integer between 0 and 2147483647"))?;
+    let marker = input.part_number_marker.as_ref().map(ToString::to_string).unwrap_or_default();
+    let text = "Argument part-number-marker must be an integer between 0 and 2147483647";
+    let after = after.map_err(|_| error::argument("part-number-marker", marker, text))?;
     let id = version_id(input.version_id.as_deref())?;
     let version = s3.objects.get(&input.bucket, &input.key, id.as_ref()).await.map_err(error::engine)?;
     sse::of_read(version.record.encryption.as_ref(), sse::customer_key(&headers)?)?;

@@ -45,11 +45,19 @@ impl Source {
                 let text = "The source of a copy request may not specifically refer to a delete marker by version id.";
                 return s3_error!(InvalidRequest, "{text}");
             }
-            error::engine(error)
+            error::of_key(error, key)
         })?;
         let key = sse::of_read(version.record.encryption.as_ref(), sse::source_key(headers)?)?;
-        if reading.judge(&version)? == Verdict::NotModified {
-            return Err(error::precondition_failed());
+        let refused = |conditions: [&str; 2]| {
+            let condition = conditions.into_iter().find(|name| headers.contains_key(*name)).unwrap_or(conditions[0]);
+            error::with(error::precondition_failed(), "Condition", condition)
+        };
+        match reading.judge(&version) {
+            Ok(Verdict::Holds) => {}
+            Ok(Verdict::NotModified) => {
+                return Err(refused(["x-amz-copy-source-if-none-match", "x-amz-copy-source-if-modified-since"]));
+            }
+            Err(_) => return Err(refused(["x-amz-copy-source-if-match", "x-amz-copy-source-if-unmodified-since"])),
         }
         archive::copyable(&version.record, s3.now())?;
         Ok(Self { bucket: found, version, key, named: id.is_some() })
@@ -127,11 +135,11 @@ fn described(headers: &HeaderMap, metadata: Option<Metadata>, from: &Record, rep
 }
 
 /// Whether a directive says `REPLACE`.
-fn replaces(headers: &HeaderMap, name: &str, refusal: &str) -> Result<bool> {
+fn replaces(headers: &HeaderMap, name: &str, refusal: &'static str) -> Result<bool> {
     match headers.get(name).map(HeaderValue::as_bytes) {
         None | Some(b"COPY") => Ok(false),
         Some(b"REPLACE") => Ok(true),
-        Some(_) => Err(s3_error!(InvalidArgument, "{refusal}")),
+        Some(value) => Err(error::argument(name, String::from_utf8_lossy(value), refusal)),
     }
 }
 

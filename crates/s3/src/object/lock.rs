@@ -1,7 +1,7 @@
 //! Object lock: what a write asks for or its bucket gives, and what replies say ("Locking objects with Object Lock").
 
 use crate::configuration::reading;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::record::put;
 use crate::time;
 use http::HeaderMap;
@@ -11,6 +11,9 @@ use s3s::dto::{self, ObjectLockConfiguration, TimestampFormat};
 use s3s::{S3Error, s3_error};
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+/// The header that says until when.
+const UNTIL: &str = "x-amz-object-lock-retain-until-date";
 
 /// Whether a write's headers ask for a lock.
 pub(crate) fn asked(headers: &HeaderMap) -> bool {
@@ -29,11 +32,11 @@ pub(crate) fn of_request(bucket: &Bucket, headers: &HeaderMap, now: Timestamp) -
     }
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let legal_hold = text("x-amz-object-lock-legal-hold").map(hold).transpose()?;
-    let retention = match (text("x-amz-object-lock-mode"), text("x-amz-object-lock-retain-until-date")) {
+    let retention = match (text("x-amz-object-lock-mode"), text(UNTIL)) {
         (None, None) => of_bucket(bucket, now)?,
         (Some(mode_name), Some(until)) => {
-            let until = dto::Timestamp::parse(TimestampFormat::DateTime, until)
-                .map_err(|_| s3_error!(InvalidArgument, "The retain until date must be provided in ISO 8601 format"))?;
+            let wrong = |_| error::argument(UNTIL, until, "The retain until date must be provided in ISO 8601 format");
+            let until = dto::Timestamp::parse(TimestampFormat::DateTime, until).map_err(wrong)?;
             Some((mode(mode_name)?, future(time::read(&until), now)?))
         }
         _ => {
@@ -54,7 +57,7 @@ pub(crate) fn mode(name: &str) -> Result<LockMode> {
     match name {
         "GOVERNANCE" => Ok(LockMode::Governance),
         "COMPLIANCE" => Ok(LockMode::Compliance),
-        _ => Err(s3_error!(InvalidArgument, "Unknown wormMode directive.")),
+        _ => Err(error::argument("x-amz-object-lock-mode", name, "Unknown wormMode directive.")),
     }
 }
 
@@ -68,14 +71,14 @@ pub(crate) fn mode_name(mode: LockMode) -> &'static str {
 
 /// A date that is still to come.
 pub(crate) fn future(until: Timestamp, now: Timestamp) -> Result<Timestamp> {
-    if until > now { Ok(until) } else { Err(s3_error!(InvalidArgument, "The retain until date must be in the future!")) }
+    if until > now { Ok(until) } else { Err(error::argument(UNTIL, until.iso8601(), "The retain until date must be in the future!")) }
 }
 
 fn hold(status: &str) -> Result<bool> {
     match status {
         "ON" => Ok(true),
         "OFF" => Ok(false),
-        _ => Err(s3_error!(InvalidArgument, "Legal Hold must be either of 'ON' or 'OFF'")),
+        _ => Err(error::argument("x-amz-object-lock-legal-hold", status, "Legal Hold must be either of 'ON' or 'OFF'")),
     }
 }
 

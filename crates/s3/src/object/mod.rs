@@ -18,15 +18,14 @@ pub(crate) use put::put;
 pub(crate) use read::{get, head};
 pub(crate) use write::write;
 
-use crate::error::Result;
+use crate::error::{self, Result};
 use objects::VersionId;
-use s3s::s3_error;
 
 /// A version's id as a client names it.
 ///
 /// # Errors
 /// `InvalidArgument`.
 pub(crate) fn version_id(text: Option<&str>) -> Result<Option<VersionId>> {
-    let read = |text: &str| text.parse().map_err(|_| s3_error!(InvalidArgument, "Invalid version id specified"));
+    let read = |text: &str| text.parse().map_err(|_| error::argument("versionId", text, "Invalid version id specified"));
     text.map(read).transpose()
 }

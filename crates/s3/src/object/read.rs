@@ -1,9 +1,9 @@
 //! GetObject and HeadObject.
 
+use crate::answer::Status;
 use crate::caller::Caller;
 use crate::condition::{Reading, Verdict};
 use crate::error::{self, Result};
-use crate::front::Status;
 use crate::object::{archive, version_id};
 use crate::outgoing::Outgoing;
 use crate::service::S3;
