@@ -442,3 +442,44 @@ def test_lengths_are_what_they_are_said_to_be(cloud, s3, bucket):
         answer = connection.getresponse()
         assert code((answer.status, {}, answer.read())) == ("NoSuchBucket", 404), "a client that writes on reads the refusal"
     connection.close()
+
+
+def test_http_1_1_wants_a_host(cloud, bucket):
+    connection = http.client.HTTPConnection(cloud.listen, timeout=30)
+    connection.putrequest("GET", f"/{bucket}/k", skip_host=True)
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert (answer.status, b"<Code>BadRequest</Code>" in answer.read()) == (400, True)
+    connection.close()
+
+
+def test_errors_name_what_they_are_about(s3, bucket):
+    def error(call, **arguments):
+        with pytest.raises(botocore.exceptions.ClientError) as refusal:
+            call(**arguments)
+        said = refusal.value.response
+        return {name: value for name, value in said["Error"].items() if name not in ("Code", "Message", "Resource")}, said["ResponseMetadata"]
+
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=bucket, Key="a & b", Body=b"0123456789")
+    there = dict(Bucket=bucket, Key="a & b")
+    assert error(s3.delete_bucket, Bucket=bucket)[0]["BucketName"] == bucket
+    assert error(s3.get_object, Bucket="no-" + bucket, Key="k")[0]["BucketName"] == "no-" + bucket
+    assert error(s3.get_object, Bucket=bucket, Key="<none>")[0]["Key"] == "<none>"
+    copy = dict(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "source"})
+    assert error(s3.copy_object, **copy)[0]["Key"] == "source"
+    copy["CopySource"]["Bucket"] = "no-" + bucket
+    assert error(s3.copy_object, **copy)[0]["BucketName"] == "no-" + bucket
+    said, _ = error(s3.get_object, **there, Range="bytes=10-")
+    assert (said["RangeRequested"], said["ActualObjectSize"]) == ("bytes=10-", "10")
+    assert error(s3.get_object, **there, IfMatch="other")[0]["Condition"] == "If-Match"
+    assert error(s3.put_object, **there, IfNoneMatch="*")[0]["Condition"] == "If-None-Match"
+    said, _ = error(s3.upload_part, **there, UploadId="none", PartNumber=0, Body=b"")
+    assert (said["ArgumentName"], said["ArgumentValue"]) == ("partNumber", "0")
+    assert error(s3.upload_part, **there, UploadId="none", PartNumber=1, Body=b"")[0]["UploadId"] == "none"
+    marker = s3.delete_object(**there)["VersionId"]
+    _, gone = error(s3.get_object, **there)
+    assert (gone["HTTPHeaders"]["x-amz-delete-marker"], gone["HTTPHeaders"]["x-amz-version-id"]) == ("true", marker)
+    said, gone = error(s3.get_object, **there, VersionId=marker)
+    assert (said["Method"], said["ResourceType"]) == ("GET", "DeleteMarker")
+    assert gone["HTTPStatusCode"] == 405 and gone["HTTPHeaders"]["allow"] == "DELETE" and "last-modified" in gone["HTTPHeaders"]

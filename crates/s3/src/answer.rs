@@ -38,7 +38,7 @@ const CONDITIONS: [&str; 3] = ["If-Match", "If-Unmodified-Since", "If-None-Match
 const REPEATED_BYTES_MAX: usize = 1024;
 
 /// Codes of errors that name their bucket.
-const OF_BUCKETS: [&str; 14] = [
+const OF_BUCKETS: [&str; 15] = [
     "BucketAlreadyExists",
     "BucketAlreadyOwnedByYou",
     "BucketNotEmpty",
@@ -47,6 +47,7 @@ const OF_BUCKETS: [&str; 14] = [
     "NoSuchBucketPolicy",
     "NoSuchCORSConfiguration",
     "NoSuchLifecycleConfiguration",
+    "NoSuchPublicAccessBlockConfiguration",
     "NoSuchTagSet",
     "NoSuchWebsiteConfiguration",
     "ObjectLockConfigurationNotFoundError",
