@@ -38,7 +38,8 @@ fn restored(record: &Record, now: Timestamp) -> Option<Timestamp> {
 /// `InvalidObjectState`.
 pub(crate) fn readable(record: &Record, now: Timestamp) -> Result<()> {
     if archived(record) && restored(record, now).is_none() {
-        return Err(s3_error!(InvalidObjectState, "The operation is not valid for the object's storage class"));
+        let refusal = s3_error!(InvalidObjectState, "The operation is not valid for the object's storage class");
+        return Err(error::with(refusal, "StorageClass", record.storage_class.as_deref().unwrap_or_default()));
     }
     Ok(())
 }
