@@ -10,14 +10,25 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
 
 /// What is logged unless `RUST_LOG` says else; s3s calls each refusal an error.
 const LOG: &str = "info,s3s=off";
 /// Threads that answer calls. The machine belongs to the guests.
 const WORKERS: usize = 2;
 
+/// What is logged. At its debug level s3s writes whole requests, customers' keys and signatures too: only who names it gets that.
+fn log_asked(rust_log: &str) -> String {
+    match rust_log {
+        "" => LOG.into(),
+        named if named.contains("s3s") => named.into(),
+        other => format!("{other},s3s=off"),
+    }
+}
+
 pub(crate) fn run(data_dir: &Path, args: &ServeArgs) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into());
+    let asked = log_asked(&std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default());
+    let filter = EnvFilter::try_new(asked).unwrap_or_else(|_| LOG.into());
     // A log that can't be written, on a full disk for one, must not be complained of on stderr: that is the log, and the complaint a panic.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     log.with_ansi(std::io::stderr().is_terminal()).init();
@@ -109,6 +120,15 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn the_log_has_no_secrets_unless_they_are_asked_for() {
+        for (asked, logged) in
+            [("", LOG), ("debug", "debug,s3s=off"), ("warn,s3=trace", "warn,s3=trace,s3s=off"), ("s3s=debug", "s3s=debug")]
+        {
+            assert_eq!(log_asked(asked), logged);
+        }
+    }
 
     #[test]
     fn a_directory_that_others_may_write_to_is_left_alone() {

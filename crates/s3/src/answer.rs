@@ -1,11 +1,13 @@
 //! What every answer gets before it goes: its request's id, and its document as S3 writes it.
 
 use crate::error;
+use crate::precheck::SKEW_MILLIS_MAX;
 use crate::target::{self, Target};
 use crate::xml::{self, Added};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use model::time::Timestamp;
 use s3s::Body;
 use std::borrow::Cow;
 
@@ -30,6 +32,8 @@ pub(crate) struct Asked {
     range: Option<String>,
     /// The first of [`CONDITIONS`] that it makes.
     condition: Option<&'static str>,
+    /// The time that it says it is, and the time that it is.
+    times: (Option<String>, Timestamp),
 }
 
 /// Conditions that make a `PreconditionFailed`, in the order in which they are judged.
@@ -58,12 +62,12 @@ const OF_BUCKETS: [&str; 15] = [
 
 impl Asked {
     /// What a request with this id says of itself.
-    pub(crate) fn new(id: String, head: &Parts, target: Option<Target>) -> Self {
+    pub(crate) fn new(id: String, head: &Parts, target: Option<Target>, now: Timestamp) -> Self {
         let query = |name: &str| {
             let (_, value) = target::parameters(head).find(|(known, _)| *known == name)?;
             Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
         };
-        let range = head.headers.get(header::RANGE).map(|range| String::from_utf8_lossy(range.as_bytes()).into_owned());
+        let said = |name: &str| head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         Self {
             id,
             method: head.method.clone(),
@@ -71,8 +75,9 @@ impl Asked {
             target,
             upload: query("uploadId"),
             version: query("versionId"),
-            range,
+            range: said("range"),
             condition: CONDITIONS.into_iter().find(|name| head.headers.contains_key(*name)),
+            times: (said("x-amz-date").or_else(|| query("X-Amz-Date")).or_else(|| said("date")), now),
         }
     }
 
@@ -101,6 +106,11 @@ impl Asked {
                 let size = size.map(|size| ("ActualObjectSize", Cow::Owned(size.to_owned())));
                 vec![text("RangeRequested", &self.range).filter(|_| size.is_some()), size]
             }
+            "RequestTimeTooSkewed" => vec![
+                text("RequestTime", &self.times.0),
+                Some(("ServerTime", self.times.1.iso8601_seconds().into())),
+                Some(("MaxAllowedSkewMilliseconds", SKEW_MILLIS_MAX.to_string().into())),
+            ],
             code if OF_BUCKETS.contains(&code) => vec![bucket],
             _ => Vec::new(),
         };
@@ -184,7 +194,7 @@ mod tests {
     /// What is between the code and what each error has, and the status.
     fn answered(request: http::request::Builder, error: S3Error) -> String {
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let asked = Asked::new("0".into(), &head, Target::new(&head, None));
+        let asked = Asked::new("0".into(), &head, Target::new(&head, None), Timestamp(0));
         let mut answer = crate::front::error_response(error);
         finish(&mut answer, &asked);
         let text = String::from_utf8(answer.body().bytes().unwrap().to_vec()).unwrap();
@@ -242,7 +252,7 @@ mod tests {
             *answer.status_mut() = StatusCode::from_u16(status).unwrap();
             answer.headers_mut().insert("content-type", HeaderValue::from_static(kind));
             answer.headers_mut().insert("content-length", HeaderValue::from_static("77"));
-            finish(&mut answer, &Asked::new("0".into(), &head, None));
+            finish(&mut answer, &Asked::new("0".into(), &head, None, Timestamp(0)));
             assert_eq!(
                 (answer.body().bytes().unwrap().as_ref(), &answer.headers()["content-length"]),
                 (text.as_bytes(), &HeaderValue::from_static("77"))

@@ -185,7 +185,7 @@ impl Front {
         head.extensions.insert(RequestId(id.clone()));
         let target = Target::new(&head, self.named(&head).and_then(|n| n.bucket).as_deref());
         let bucket = target.as_ref().map(|target| target.bucket.clone());
-        let asked = Asked::new(id, &head, target.clone());
+        let asked = Asked::new(id, &head, target.clone(), self.s3.now());
         if let Some(target) = target {
             head.extensions.insert(target);
         }

@@ -1,10 +1,35 @@
-//! What a document in XML may not have, and s3s passes over: a type of its own, foreign names, and CDATA, whose text s3s would lose.
+//! What a document in XML may not have, and s3s passes over: a type of its own, foreign names, CDATA, whose text s3s would lose, and characters
+//! that XML doesn't have.
 
 /// What the names of S3's documents belong to, now and in its first years; with or without the slash at the end.
 const NAMESPACES: [&[u8]; 2] = [b"http://s3.amazonaws.com/doc/2006-03-01", b"http://doc.s3.amazonaws.com/2006-03-01"];
 
 /// Whether S3 takes a document's markup. What isn't well-formed is left to s3s, as is what isn't XML.
 pub(crate) fn is_taken(text: &[u8]) -> bool {
+    has_characters_of_xml(text) && has_markup_of_s3(text)
+}
+
+/// Whether all characters are XML's ("Extensible Markup Language 1.0", Char), also those that are named by their numbers. Others couldn't be
+/// answered again.
+fn has_characters_of_xml(text: &[u8]) -> bool {
+    let forbidden = |c: u32| matches!(c, 0..=8 | 0x0b | 0x0c | 0x0e..=0x1f | 0xd800..=0xdfff | 0xfffe | 0xffff | 0x11_0000..);
+    if text.iter().any(|b| *b < 0x20 && forbidden(u32::from(*b))) || text.windows(3).any(|c| matches!(c, [0xef, 0xbf, 0xbe | 0xbf])) {
+        return false;
+    }
+    let mut rest = text;
+    while let Some(behind) = after(rest, b"&#") {
+        let digits = behind.split(|b| *b == b';').next().and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default();
+        let (digits, radix) = digits.strip_prefix('x').map_or((digits, 10), |hex| (hex, 16));
+        // What is no number is left to s3s.
+        if digits.bytes().all(|b| b.is_ascii_alphanumeric()) && u32::from_str_radix(digits, radix).is_ok_and(forbidden) {
+            return false;
+        }
+        rest = behind;
+    }
+    true
+}
+
+fn has_markup_of_s3(text: &[u8]) -> bool {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|b| *b == b'<') {
         let markup = &rest[at + 1..];
@@ -85,6 +110,8 @@ mod tests {
             "<!-- ",
             "<?",
             "<a",
+            "<Key>&#9;&#xA;&#13;&#32;&#x10ffff;&#xfffd;\t\r\n\u{fffd}\u{ffef}</Key>",
+            "<Key>&#;&#x;&#1x;&#",
         ] {
             assert!(is_taken(text.as_bytes()), "{text}");
         }
@@ -96,6 +123,13 @@ mod tests {
             "<Tagging><TagSet\txmlns\n=\n\"x\"/></Tagging>",
             "<Tagging a='b'xmlns='x'/>",
             "<Tagging><Key><![CDATA[a]]></Key></Tagging>",
+            "<Key>\u{1}</Key>",
+            "<Key>\u{ffff}</Key>",
+            "<Key>&#1;</Key>",
+            "<Key>a&#x0B;</Key>",
+            "<Key>&#32;&#65534;</Key>",
+            "<Key>&#xd800;</Key>",
+            "<Key>&#1114112;</Key>",
         ] {
             assert!(!is_taken(text.as_bytes()), "{text}");
         }

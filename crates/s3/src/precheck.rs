@@ -13,7 +13,7 @@ pub(crate) const XML_BYTES_MAX: usize = 4 << 20;
 /// Longest life of a presigned URL, in seconds: seven days.
 const EXPIRES_MAX: i64 = 604_800;
 /// How far the date of a request may be from ours, in milliseconds: 15 minutes.
-const SKEW_MILLIS_MAX: i64 = 900_000;
+pub(crate) const SKEW_MILLIS_MAX: i64 = 900_000;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Parameters of a query that make a PUT of an object one of a document about it.
 const DOCUMENTS: [&str; 5] = ["acl", "tagging", "retention", "legal-hold", "encryption"];
