@@ -85,7 +85,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let endpoint = format!("http://{}", listener.local_addr()?);
     let (parts, services) = parts::build(data_dir, config, simulate, endpoint).await?;
     commands::image::leftovers_remove(&data_dir.join("staging"));
-    std::fs::write(data_dir.join(commands::env::AWS_CONFIG), commands::env::AWS_CONFIG_TEXT)?;
+    commands::env::aws_config_write(data_dir)?;
     let socket = admin::server::listen(data_dir)?;
     if let Some(warning) = admin::storage::short_days(&parts.config.s3) {
         tracing::warn!("{warning}");

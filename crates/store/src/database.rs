@@ -136,13 +136,14 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&lock_path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {
-            file.set_len(0).map_err(io)?;
-            write!(file, "{}", std::process::id()).map_err(io)?;
+            // The number is only for people: without it, on a full disk say, the lock holds all the same.
+            if let Err(error) = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())) {
+                tracing::warn!(%error, path = %lock_path.display(), "the lock doesn't say whose it is");
+            }
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
-            // The number is only for people: without it the lock holds all the same.
             let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
             Err(OpenError::InUse { path: path.into(), pid })
         }

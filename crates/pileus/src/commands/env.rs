@@ -2,13 +2,25 @@
 
 use super::print;
 use crate::admin::{Env, client};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 
 /// The configuration for AWS's clients, in the data directory.
 pub(crate) const AWS_CONFIG: &str = "aws.config";
 /// What is in it.
-pub(crate) const AWS_CONFIG_TEXT: &str = "[default]\ns3 =\n    signature_version = s3v4\n";
+const AWS_CONFIG_TEXT: &str = "[default]\ns3 =\n    signature_version = s3v4\n";
+
+/// Writes the configuration for AWS's clients, if it isn't there yet: a start writes nothing that it need not, since the disk may be full.
+///
+/// # Errors
+/// If it can't be written.
+pub(crate) fn aws_config_write(data_dir: &Path) -> Result<()> {
+    let path = data_dir.join(AWS_CONFIG);
+    if std::fs::read(&path).is_ok_and(|text| text == AWS_CONFIG_TEXT.as_bytes()) {
+        return Ok(());
+    }
+    std::fs::write(&path, AWS_CONFIG_TEXT).with_context(|| format!("can't write {}", path.display()))
+}
 
 pub(crate) fn run(data_dir: &Path) -> Result<()> {
     let env: Env = match client::get(data_dir, "/env") {

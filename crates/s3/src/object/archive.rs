@@ -22,6 +22,8 @@ const FLEXIBLE: &str = "GLACIER";
 /// S3 Glacier Deep Archive.
 const DEEP: &str = "DEEP_ARCHIVE";
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+/// Most days that a copy is kept: a hundred years, as for a retention.
+const DAYS_MAX: i32 = 36_500;
 
 fn archived(record: &Record) -> bool {
     record.storage_class.as_deref().is_some_and(|class| ARCHIVES.contains(&class))
@@ -107,8 +109,11 @@ impl Asked {
             Some(Tier::EXPEDITED) => true,
             Some(_) => return Err(malformed_xml()),
         };
-        let days = request.days.filter(|days| *days > 0).map(i64::from).ok_or_else(malformed_xml)?;
-        Ok(Self { days, expedited })
+        let days = request.days.filter(|days| *days > 0).ok_or_else(malformed_xml)?;
+        if days > DAYS_MAX {
+            return Err(error::argument("Days", days, "The number of days is too large"));
+        }
+        Ok(Self { days: i64::from(days), expedited })
     }
 
     /// When the copy ends: the midnight (UTC) after so many days.
@@ -172,6 +177,7 @@ mod tests {
         }
         assert_eq!(code(asked(1, "Expedited").unwrap().until(&record(Some(DEEP)), now)), "InvalidArgument");
         assert_eq!(code(asked(0, "Standard")), "MalformedXML");
+        assert_eq!(code(asked(DAYS_MAX + 1, "Standard")), "InvalidArgument");
         assert_eq!(code(asked(1, "Slow")), "MalformedXML");
         assert_eq!(code(Asked::read(None)), "MalformedXML");
     }
