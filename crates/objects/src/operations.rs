@@ -1,6 +1,6 @@
 //! What is asked of objects and of uploads.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Change;
 use crate::noun::{Part, Upload, UploadId, Version, VersionId};
 use crate::objects::Objects;
@@ -15,6 +15,9 @@ use crate::{list, row, upload};
 use model::time::Timestamp;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Most deletions of one job: what somebody else's write waits for, times those who delete.
+const DELETES_MAX: usize = 64;
 
 impl Objects {
     /// Begins a body.
@@ -82,24 +85,13 @@ impl Objects {
         done.await
     }
 
-    /// Deletes many in one transaction. Their own names of the bucket are not looked at.
+    /// Deletes many, one after the other, some in one transaction. Their own names of the bucket are not looked at.
     ///
     /// # Errors
-    /// As [`Objects::delete`] for each; [`Error::NoSuchBucket`], [`Error::Full`], [`Error::Io`] for all.
+    /// As [`Objects::delete`] for each; [`Error::NoSuchBucket`], [`Error::Full`], [`Error::Io`] for all, of which the first ones may be
+    /// deleted all the same.
     pub async fn delete_many(&self, bucket: &str, deletes: Vec<Delete>) -> Result<Vec<Result<Deleted>>> {
-        let (bucket, witness) = (bucket.to_owned(), self.witness.clone());
-        let all = self.queue()?.write(move |tx| {
-            tx.bucket(&bucket)?;
-            let one = |delete: &Delete| {
-                let done = tx.delete_one(&bucket, delete)?;
-                if let Ok(deleted) = &done {
-                    tx.show(witness.as_ref(), &bucket, Change::Deleted(delete, deleted))?;
-                }
-                Ok(done)
-            };
-            deletes.iter().map(one).collect()
-        });
-        all.await
+        self.delete_all(bucket, deletes.into_iter().map(|delete| (delete, None)).collect()).await
     }
 
     /// As [`Objects::delete_many`], but only what was written at the time beside it and not since.
@@ -107,19 +99,41 @@ impl Objects {
     /// # Errors
     /// As [`Objects::delete_many`]; [`Error::PreconditionFailed`] for what is another one now, or gone.
     pub async fn delete_unchanged(&self, bucket: &str, deletes: Vec<(Delete, Timestamp)>) -> Result<Vec<Result<Deleted>>> {
-        let (bucket, witness) = (bucket.to_owned(), self.witness.clone());
-        let all = self.queue()?.write(move |tx| {
-            tx.bucket(&bucket)?;
-            let one = |(delete, written): &(Delete, Timestamp)| {
-                let done = tx.delete_unchanged(&bucket, delete, *written)?;
-                if let Ok(deleted) = &done {
-                    tx.show(witness.as_ref(), &bucket, Change::Deleted(delete, deleted))?;
+        self.delete_all(bucket, deletes.into_iter().map(|(delete, written)| (delete, Some(written))).collect()).await
+    }
+
+    /// Deletes in jobs of [`DELETES_MAX`], each queued once the one before is done: others' writes don't wait for all.
+    async fn delete_all(&self, bucket: &str, deletes: Vec<(Delete, Option<Timestamp>)>) -> Result<Vec<Result<Deleted>>> {
+        let (mut all, mut first) = (Vec::with_capacity(deletes.len()), None);
+        let mut deletes = deletes.into_iter();
+        loop {
+            let some: Vec<_> = deletes.by_ref().take(DELETES_MAX).collect();
+            let (bucket, witness) = (bucket.to_owned(), self.witness.clone());
+            let done = self.queue()?.write(move |tx| {
+                let number = tx.bucket(&bucket)?.number;
+                // The name may be somebody else's by now.
+                if first.is_some_and(|first| first != number) {
+                    return Err(Error::NoSuchBucket);
                 }
-                Ok(done)
-            };
-            deletes.iter().map(one).collect()
-        });
-        all.await
+                let one = |(delete, written): &(Delete, Option<Timestamp>)| {
+                    let done = match written {
+                        None => tx.delete_one(&bucket, delete)?,
+                        Some(written) => tx.delete_unchanged(&bucket, delete, *written)?,
+                    };
+                    if let Ok(deleted) = &done {
+                        tx.show(witness.as_ref(), &bucket, Change::Deleted(delete, deleted))?;
+                    }
+                    Ok(done)
+                };
+                Ok((number, some.iter().map(one).collect::<Result<Vec<_>>>()?))
+            });
+            let (number, done) = done.await?;
+            first = Some(number);
+            all.extend(done);
+            if deletes.len() == 0 {
+                return Ok(all);
+            }
+        }
     }
 
     /// Changes a version's record, but for its parts, unless `change` refuses. Nothing else that it changes is kept.

@@ -1,9 +1,10 @@
 //! The way in: what is S3's, what s3s is not asked, and what every answer gets.
 
+use crate::access;
 use crate::access_log::Begun;
 use crate::answer::{self, Asked};
 use crate::body::{Broken, Drained, Patient, Trouble};
-use crate::budget::Budget;
+use crate::budget::{Budget, Held};
 use crate::caller::Verified;
 use crate::cors;
 use crate::form;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use model::scope::DEFAULT_REGION;
 use model::time::Clock;
 use objects::Objects;
 use rand::rngs::StdRng;
@@ -63,12 +65,7 @@ impl std::fmt::Debug for Front {
 
 /// The service in the credential's scope, of the header or of a presigned URL.
 fn signed_service(head: &Parts) -> Option<String> {
-    let named = |credential: &str| credential.rsplit('/').nth(1).map(str::to_owned);
-    if let Some(value) = head.headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()) {
-        let credential = value.strip_prefix("AWS4-HMAC-SHA256")?.split(',').find_map(|p| p.trim().strip_prefix("Credential="))?;
-        return named(credential);
-    }
-    named(&query(head, "X-Amz-Credential")?)
+    precheck::credential(head)?.0.rsplit('/').nth(1).map(str::to_owned)
 }
 
 /// A parameter of the query, decoded.
@@ -205,7 +202,7 @@ impl Front {
                 let body = Body::http_body_unsync(Patient::new(body, Trouble::default()));
                 form::answer(self, head, body, bucket.as_deref().unwrap_or_default()).await
             }
-            None => self.document_or_object(head, body, verified.clone()).await,
+            None => self.document_or_object(head, body, self.budget.held(verified.clone(), peer.ip())).await,
         };
         if let Some(cross) = cross {
             cors::headers_add(&self.s3, &cross, bucket.as_deref(), answer.headers_mut());
@@ -227,16 +224,14 @@ impl Front {
         answer
     }
 
-    /// Answers what s3s is asked.
-    async fn document_or_object<B>(&self, mut head: Parts, body: B, verified: Verified) -> Response<Body>
+    /// Answers what s3s is asked. Until there is an answer, a document is `held`.
+    async fn document_or_object<B>(&self, mut head: Parts, body: B, held: Held) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let trouble = Trouble::default();
         let chunked = head.headers.get("x-amz-content-sha256").is_some_and(|v| v.as_bytes().starts_with(b"STREAMING-"));
-        // Until there is an answer.
-        let held = self.budget.held(verified);
         let bucket_in_host = self.named(&head).is_some_and(|n| n.bucket.is_some());
         match Document::new(&head, bucket_in_host, Split::new(&head, Patient::new(body, trouble.clone())), held.clone()) {
             Ok((body, refusal)) => {
@@ -267,7 +262,15 @@ impl Front {
             return Some(s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid."));
         }
         let bucket_in_host = self.named(head).is_some_and(|n| n.bucket.is_some());
-        precheck::refusal(head, bucket_in_host).or_else(|| crate::unbuilt::refusal(head, bucket_in_host))
+        let refused = precheck::refusal(head, bucket_in_host).or_else(|| self.odd_region(head));
+        refused.or_else(|| crate::unbuilt::refusal(head, bucket_in_host))
+    }
+
+    /// The refusal of a request whose signature is for what can be no region: what a region that is another's gets.
+    fn odd_region(&self, head: &Parts) -> Option<S3Error> {
+        let (region, signed) = precheck::odd_region(head)?;
+        let bucket = head.extensions.get::<Target>().and_then(|target| self.s3.objects.bucket(&target.bucket));
+        Some(access::wrong_region(&region, bucket.as_ref().map_or(DEFAULT_REGION, |bucket| &bucket.region), signed))
     }
 
     fn request_id(&self) -> String {

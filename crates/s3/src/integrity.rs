@@ -4,17 +4,21 @@
 use crate::budget::Held;
 use crate::checksum::{self, Algorithm, Expected, Pair};
 use crate::error::{self, Result};
-use crate::precheck::{self, XML_BYTES_MAX};
+use crate::precheck::{self, ANONYMOUS_XML_BYTES_MAX, XML_BYTES_MAX};
 use crate::{intake, markup, target};
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
-use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use s3s::{S3Error, s3_error};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// How long a document may take from its first byte to its last: 4 MiB come at 70 KB a second then.
+const ARRIVAL_TIME: Duration = Duration::from_secs(60);
 
 /// Parts of a bucket or an object that are documents with checksums of their own: a name in the query of a request that writes one.
 const COMPARED: [&str; 21] = [
@@ -70,23 +74,34 @@ struct Gathering {
     signed: Option<String>,
     held: Held,
     refusal: Refusal,
+    /// Runs from the first byte on: what is held is not held for ever.
+    time: Option<Pin<Box<Sleep>>>,
 }
 
 impl Gathering {
     fn new(head: &Parts, held: Held) -> Result<Self> {
         let expected = if is_compared(head) { Some(Expected::read(&head.headers, None)?) } else { None };
         let hash = |value: &HeaderValue| Some(value.to_str().ok()?.to_owned());
-        let signed = head.headers.get("x-amz-content-sha256").and_then(hash).filter(|hash| hash.len() == 64 && is_signed(head));
-        Ok(Self { text: BytesMut::new(), expected: expected.filter(Expected::any), signed, held, refusal: Refusal::default() })
+        let signed = head.headers.get("x-amz-content-sha256").and_then(hash).filter(|hash| hash.len() == 64 && precheck::is_signed(head));
+        Ok(Self { text: BytesMut::new(), expected: expected.filter(Expected::any), signed, held, refusal: Refusal::default(), time: None })
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.text.len() + bytes.len() > XML_BYTES_MAX {
+        let max = if self.held.is_verified() { XML_BYTES_MAX } else { ANONYMOUS_XML_BYTES_MAX };
+        if self.text.len() + bytes.len() > max {
             return Err(s3_error!(MaxMessageLengthExceeded, "Your request was too big."));
         }
         self.held.take(bytes.len())?;
         self.text.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.time.get_or_insert_with(|| Box::pin(tokio::time::sleep(ARRIVAL_TIME)));
+        }
         Ok(())
+    }
+
+    /// Whether its time is over.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.time.as_mut().is_some_and(|time| time.as_mut().poll(cx).is_ready())
     }
 
     /// Judges the whole.
@@ -138,11 +153,6 @@ fn is_compared(head: &Parts) -> bool {
     target::parameters(head).any(|(name, _)| COMPARED.contains(&name)) && !head.headers.contains_key("x-amz-decoded-content-length")
 }
 
-/// Whether somebody claims to have signed it.
-fn is_signed(head: &Parts) -> bool {
-    head.headers.contains_key(AUTHORIZATION) || target::parameters(head).any(|(name, _)| name == "X-Amz-Signature")
-}
-
 impl<B> Body for Document<B>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -157,12 +167,13 @@ where
             return Poll::Ready(None);
         }
         loop {
-            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else { return Poll::Pending };
-            let frame = frame.transpose().map_err(Into::into)?;
-            let Some(gathering) = &mut this.gathering else { return Poll::Ready(frame.map(Ok)) };
-            let (refused, ended) = match frame {
-                Some(frame) => (frame.data_ref().map_or(Ok(()), |bytes| gathering.take(bytes)), false),
-                None => (gathering.judge(), true),
+            let Some(gathering) = &mut this.gathering else { return Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into) };
+            let (refused, ended) = match Pin::new(&mut this.body).poll_frame(cx).map_err(Into::into)? {
+                // Who sends byte after byte is late too.
+                Poll::Pending | Poll::Ready(Some(_)) if gathering.is_late(cx) => (Err(intake::stalled()), false),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(frame)) => (frame.data_ref().map_or(Ok(()), |bytes| gathering.take(bytes)), false),
+                Poll::Ready(None) => (gathering.judge(), true),
             };
             this.ended = ended || refused.is_err();
             if let Err(error) = refused {
@@ -190,17 +201,25 @@ where
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::budget::{ANONYMOUS_BYTES_MAX, Budget};
+    use crate::budget::{Budget, PEER_BYTES_MAX};
     use crate::caller::Verified;
-    use http_body_util::{BodyExt as _, Full};
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+    use std::net::{IpAddr, Ipv4Addr};
 
     const TEXT: &[u8] = b"123456789";
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn account() -> Verified {
+        let account = Verified::default();
+        account.set(&"111111111111".parse().unwrap());
+        account
+    }
 
     async fn read(uri: &str, name: &str, value: &str) -> (bool, Option<String>) {
         let method = if uri.contains('?') { "POST" } else { "PUT" };
         let request = http::Request::builder().method(method).uri(uri).header(name, value).header("authorization", "AWS4-HMAC-SHA256 x");
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let held = Budget::default().held(Verified::default());
+        let held = Budget::default().held(Verified::default(), PEER);
         let (body, refusal) = Document::new(&head, false, Full::new(Bytes::from_static(TEXT)), held).unwrap();
         let whole = body.collect().await.is_ok_and(|body| body.to_bytes() == TEXT);
         (whole, refusal.take().map(|error| error.code().as_str().to_owned()))
@@ -222,7 +241,7 @@ mod tests {
     async fn documents_have_no_type_of_their_own() {
         let (head, ()) = http::Request::post("/bucket?delete").body(()).unwrap().into_parts();
         let read = async |text: &'static str| {
-            let held = Budget::default().held(Verified::default());
+            let held = Budget::default().held(Verified::default(), PEER);
             let (body, refusal) = Document::new(&head, false, Full::new(Bytes::from(text)), held).unwrap();
             (body.collect().await.is_ok(), refusal.take().map(|error| error.code().as_str().to_owned()))
         };
@@ -245,15 +264,13 @@ mod tests {
         let budget = Budget::default();
         let read = async |verified: Verified| {
             let (head, ()) = http::Request::post("/bucket?delete").body(()).unwrap().into_parts();
-            let (body, refusal) = Document::new(&head, false, Full::new(Bytes::from_static(TEXT)), budget.held(verified)).unwrap();
+            let (body, refusal) = Document::new(&head, false, Full::new(Bytes::from_static(TEXT)), budget.held(verified, PEER)).unwrap();
             (body.collect().await.is_ok(), refusal.take().map(|error| error.code().as_str().to_owned()))
         };
-        let all = budget.held(Verified::default());
-        all.take(ANONYMOUS_BYTES_MAX - TEXT.len() + 1).unwrap();
+        let all = budget.held(Verified::default(), PEER);
+        all.take(PEER_BYTES_MAX - TEXT.len() + 1).unwrap();
         assert_eq!(read(Verified::default()).await, (false, Some("SlowDown".into())));
-        let account = Verified::default();
-        account.set(&"111111111111".parse().unwrap());
-        assert_eq!(read(account).await, (true, None));
+        assert_eq!(read(account()).await, (true, None));
         drop(all);
         assert_eq!(read(Verified::default()).await, (true, None));
     }
@@ -261,9 +278,33 @@ mod tests {
     #[tokio::test]
     async fn documents_have_an_end() {
         let (head, ()) = http::Request::post("/bucket?delete").body(()).unwrap().into_parts();
-        let long = Full::new(Bytes::from(vec![b' '; XML_BYTES_MAX + 1]));
-        let (body, refusal) = Document::new(&head, false, long, Budget::default().held(Verified::default())).unwrap();
-        assert!(body.collect().await.is_err());
-        assert_eq!(refusal.take().unwrap().code().as_str(), "MaxMessageLengthExceeded");
+        for (verified, max) in [(account(), XML_BYTES_MAX), (Verified::default(), ANONYMOUS_XML_BYTES_MAX)] {
+            for (length, whole) in [(max, true), (max + 1, false)] {
+                let body = Full::new(Bytes::from(vec![b' '; length]));
+                let (body, refusal) = Document::new(&head, false, body, Budget::default().held(verified.clone(), PEER)).unwrap();
+                assert_eq!(body.collect().await.is_ok(), whole);
+                let code = refusal.take().map(|error| error.code().as_str().to_owned());
+                assert_eq!(code.as_deref(), (!whole).then_some("MaxMessageLengthExceeded"));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn documents_come_in_time() {
+        let (head, ()) = http::Request::post("/bucket?delete").body(()).unwrap().into_parts();
+        // A byte each so many seconds, after a first wait.
+        for (wait, seconds, bytes, whole) in [(40, 5, 12, true), (0, 5, 14, false), (0, 90, 2, false)] {
+            let stream = futures_util::stream::unfold(0, move |sent| async move {
+                tokio::time::sleep(Duration::from_secs(if sent == 0 { wait } else { seconds })).await;
+                (sent < bytes).then(|| (Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b" "))), sent + 1))
+            });
+            let begun = tokio::time::Instant::now();
+            let held = Budget::default().held(account(), PEER);
+            let (body, refusal) = Document::new(&head, false, StreamBody::new(Box::pin(stream)), held).unwrap();
+            assert_eq!(body.collect().await.is_ok(), whole, "{bytes}");
+            let code = refusal.take().map(|error| error.code().as_str().to_owned());
+            assert_eq!(code.as_deref(), (!whole).then_some("RequestTimeout"));
+            assert!(begun.elapsed() <= Duration::from_secs(wait) + ARRIVAL_TIME);
+        }
     }
 }

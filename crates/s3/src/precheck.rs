@@ -1,5 +1,6 @@
 //! What s3s doesn't refuse of a request's signature and size, and AWS does ("Authenticating Requests (AWS Signature Version 4)").
 
+use crate::access::Signed;
 use crate::error::{custom, custom_text};
 use crate::form;
 use crate::target::{self, parameters};
@@ -7,9 +8,12 @@ use http::request::Parts;
 use http::{Method, header};
 use model::time::Timestamp;
 use s3s::{S3Error, s3_error};
+use std::borrow::Cow;
 
 /// Longest body in XML, in bytes: a list of 10,000 parts and one of 1,000 keys fit.
 pub(crate) const XML_BYTES_MAX: usize = 4 << 20;
+/// Longest one that nobody signed, in bytes: 1,000 keys, most of them short.
+pub(crate) const ANONYMOUS_XML_BYTES_MAX: usize = 1 << 20;
 /// Longest life of a presigned URL, in seconds: seven days.
 const EXPIRES_MAX: i64 = 604_800;
 /// How far the date of a request may be from ours, in milliseconds: 15 minutes.
@@ -28,6 +32,26 @@ pub(crate) fn refusal(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
 fn method(head: &Parts) -> Option<S3Error> {
     let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS].contains(&head.method);
     (!known).then(|| s3_error!(MethodNotAllowed, "The specified method is not allowed against this resource."))
+}
+
+/// The credential that a request says it is signed with, and where it says so: in a header or in a presigned URL.
+pub(crate) fn credential(head: &Parts) -> Option<(Cow<'_, str>, Signed)> {
+    if let Some(value) = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) {
+        let credential = value.strip_prefix(ALGORITHM)?.split(',').find_map(|part| part.trim().strip_prefix("Credential="))?;
+        return Some((credential.into(), Signed::Header));
+    }
+    let (_, value) = parameters(head).find(|(name, _)| *name == "X-Amz-Credential")?;
+    Some((percent_encoding::percent_decode_str(value).decode_utf8().ok()?, Signed::Query))
+}
+
+/// The region that a request says it is signed for, if that can be no region's name. s3s takes it for an invalid request then.
+pub(crate) fn odd_region(head: &Parts) -> Option<(String, Signed)> {
+    let (credential, signed) = credential(head)?;
+    let region = credential.rsplit('/').nth(2)?;
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    // What XML can't have is not said again.
+    let said = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    (!region.chars().all(fits)).then(|| (region.chars().filter(said).collect(), signed))
 }
 
 /// Each of two hosts could name another bucket, and HTTP/1.1 wants one (RFC 9112, 3.2).
@@ -144,11 +168,17 @@ fn size(head: &Parts, bucket_in_host: bool) -> Option<S3Error> {
     }
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<u64>().ok());
     let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    let max = if is_signed(head) { XML_BYTES_MAX } else { ANONYMOUS_XML_BYTES_MAX };
     match length {
-        Some(length) if length > XML_BYTES_MAX as u64 => Some(s3_error!(MaxMessageLengthExceeded, "Your request was too big.")),
+        Some(length) if length > max as u64 => Some(s3_error!(MaxMessageLengthExceeded, "Your request was too big.")),
         None if chunked => Some(s3_error!(MissingContentLength, "You must provide the Content-Length HTTP header.")),
         Some(_) | None => None,
     }
+}
+
+/// Whether somebody claims to have signed it.
+pub(crate) fn is_signed(head: &Parts) -> bool {
+    head.headers.contains_key(header::AUTHORIZATION) || parameters(head).any(|(name, _)| name == "X-Amz-Signature")
 }
 
 /// Whether a request's body is a document: neither an object or a part of one, nor a form.
@@ -207,6 +237,24 @@ mod tests {
     }
 
     #[test]
+    fn regions_that_are_none() {
+        let odd = |uri: &str, header: Option<&str>| {
+            let request = http::Request::get(uri);
+            let request = header.into_iter().fold(request, |request, value| request.header("authorization", value));
+            odd_region(&request.body(()).unwrap().into_parts().0)
+        };
+        let region = |name: &str| AUTH.replace("us-east-1", name);
+        for name in ["US-EAST-1", "us east 1", "é"] {
+            assert_eq!(odd("/b", Some(&region(name))), Some((name.to_owned(), Signed::Header)).filter(|_| name.is_ascii()), "{name}");
+        }
+        assert_eq!(odd("/b", Some(AUTH)), None);
+        let uri = |region: &str| format!("/b?X-Amz-Credential=AKIA%2F20261124%2F{region}%2Fs3%2Faws4_request");
+        assert_eq!(odd(&uri("US-East-1%01%EF%BF%BF"), None), Some(("US-East-1".to_owned(), Signed::Query)));
+        assert_eq!(odd(&uri("eu-west-1"), None), None);
+        assert_eq!(odd("/b", None), None);
+    }
+
+    #[test]
     fn one_host() {
         assert_eq!(refused("GET", "/b/k", &[("host", "a")]), None);
         assert_eq!(refused("GET", "/b/k", &[("host", "a"), ("host", "a")]).as_deref(), Some("InvalidRequest"));
@@ -256,6 +304,12 @@ mod tests {
             assert_eq!(refused(method, uri, &long).as_deref(), Some("MaxMessageLengthExceeded"), "{uri}");
             assert_eq!(refused(method, uri, &[("transfer-encoding", "chunked")]).as_deref(), Some("MissingContentLength"), "{uri}");
             assert_eq!(refused(method, uri, &[("content-length", "10")]), None);
+            let signed = [("authorization", AUTH), ("x-amz-date", "20261124T000000Z")];
+            for (length, most) in [("1048576", true), ("1048577", false), ("4194304", false)] {
+                let code = (!most).then_some("MaxMessageLengthExceeded");
+                assert_eq!(refused(method, uri, &[("content-length", length)]).as_deref(), code, "{uri}");
+                assert_eq!(refused(method, uri, &[signed[0], signed[1], ("content-length", length)]), None, "{uri}");
+            }
         }
         for (method, uri) in [("PUT", "/b/k"), ("PUT", "/b/k?partNumber=1&uploadId=x"), ("GET", "/b")] {
             assert_eq!(refused(method, uri, &long), None, "{uri}");

@@ -275,6 +275,40 @@ async fn what_was_written_since_is_not_deleted() {
 }
 
 #[tokio::test]
+async fn many_deletions_are_answered_and_told_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await.witnessed(Arc::new(Teller));
+    let keys: Vec<String> = (0..150).map(|i| format!("k{i:03}")).collect();
+    for key in keys.iter().step_by(3) {
+        put(&engine, key, key.as_bytes(), Seal::None, Condition::default()).await.unwrap();
+    }
+    let done = engine.delete_many("b", keys.iter().map(|key| delete(key)).collect()).await.unwrap();
+    let sizes: Vec<_> = done.into_iter().map(|done| done.unwrap().size).collect();
+    assert_eq!(sizes, (0..150).map(|i| (i % 3 == 0).then_some(4)).collect::<Vec<_>>());
+    let told = engine.events("d", 0, BTreeSet::new(), 999).await.unwrap().unwrap().events;
+    let deleted: Vec<_> = told.into_iter().map(|(_, event)| event).skip(50).collect();
+    let wanted = |(i, key): (usize, &String)| format!("b -{key} {:?}", (i % 3 == 0).then_some(4));
+    assert_eq!(deleted, keys.iter().enumerate().map(wanted).collect::<Vec<_>>());
+    assert!(engine.delete_many("b", Vec::new()).await.unwrap().is_empty());
+    assert!(matches!(engine.delete_many("none", Vec::new()).await, Err(Error::NoSuchBucket)));
+}
+
+#[tokio::test]
+async fn many_deletions_let_others_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = with_bucket(dir.path()).await;
+    let many = {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.delete_many("b", (0..20_000).map(|i| delete(&format!("k{i}"))).collect()).await })
+    };
+    // It is queued before what follows.
+    tokio::task::yield_now().await;
+    put(&engine, "other", b"1", Seal::None, Condition::default()).await.unwrap();
+    assert!(!many.is_finished());
+    assert_eq!(many.await.unwrap().unwrap().len(), 20_000);
+}
+
+#[tokio::test]
 async fn old_versions_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let engine = with_bucket(dir.path()).await;

@@ -129,13 +129,15 @@ impl S3 {
             Ok(()) => self.authorize_in(caller, &bucket, wanted, around).await,
             refused @ Err(_) => refused,
         };
-        allowed.map_err(|error| if wanted.operation == "HeadBucket" { with_region(error, &bucket) } else { error })
+        allowed.map_err(|error| if wanted.operation == "HeadBucket" { with_region(error, &bucket.region) } else { error })
     }
 
     async fn authorize_in(&self, caller: &Caller, bucket: &Bucket, wanted: Wanted<'_>, around: &Circumstances) -> Result<()> {
         let Wanted { operation, key, .. } = wanted;
         if operation == action::DELETE_MANY || operation == "PutObjectTagging" {
-            return Ok(());
+            // It is decided once the body is read. No list of grants lets everybody do it, so that without a policy none need be.
+            let hopeless = *caller == Caller::Anonymous && bucket.policy.is_none();
+            return if hopeless { Err(error::denied()) } else { Ok(()) };
         }
         let actions = action::of_operation(operation).ok_or_else(error::denied)?;
         let making = action::MAKING.contains(&operation);
@@ -230,22 +232,24 @@ pub(crate) enum Signed {
 
 /// Refuses a request that was signed for another region than the bucket's.
 pub(crate) fn right_region(bucket: &Bucket, region: &str, signed: Signed) -> Result<()> {
-    if region == bucket.region {
-        return Ok(());
-    }
-    let wrong = format!("the region '{region}' is wrong; expecting '{}'", bucket.region);
+    if region == bucket.region { Ok(()) } else { Err(wrong_region(region, &bucket.region, signed)) }
+}
+
+/// The refusal of a request that was signed for another region than is expected.
+pub(crate) fn wrong_region(region: &str, expected: &str, signed: Signed) -> S3Error {
+    let wrong = format!("the region '{region}' is wrong; expecting '{expected}'");
     let error = match signed {
         Signed::Header => s3_error!(AuthorizationHeaderMalformed, "The authorization header is malformed; {wrong}"),
         Signed::Query => s3_error!(AuthorizationQueryParametersError, "Error parsing the X-Amz-Credential parameter; {wrong}"),
         Signed::Form => s3_error!(InvalidArgument, "{wrong}"),
     };
-    Err(with_region(error, bucket))
+    with_region(error, expected)
 }
 
-/// Says where the bucket is; clients ask there again.
-fn with_region(mut error: S3Error, bucket: &Bucket) -> S3Error {
+/// Says the region where the bucket is; clients ask there again.
+fn with_region(mut error: S3Error, region: &str) -> S3Error {
     let mut headers = error.headers().cloned().unwrap_or_default();
-    if let Ok(region) = HeaderValue::from_str(&bucket.region) {
+    if let Ok(region) = HeaderValue::from_str(region) {
         headers.insert(BUCKET_REGION, region);
     }
     error.set_headers(headers);

@@ -28,7 +28,8 @@ pub enum BadWebhook {
 /// # Errors
 /// [`BadWebhook`].
 pub fn webhook_check(arn: &str, address: &str) -> Result<(), BadWebhook> {
-    if destination_owner(arn).is_none() {
+    // Who asks for the settings gets it in a document.
+    if destination_owner(arn).is_none() || arn.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(BadWebhook::Arn(arn.to_owned()));
     }
     let uri = address.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
@@ -89,6 +90,9 @@ mod tests {
             ("arn:aws:s3:::b", "http://127.0.0.1"),
             ("arn:aws:sns:us-east-1:1:t", "http://127.0.0.1"),
             ("arn:aws:sns:us-east-1:000000000000:", "http://127.0.0.1"),
+            ("arn:aws:sns:us-east-1:000000000000:t\n", "http://127.0.0.1"),
+            ("arn:aws:sns:us-east-1\u{1}:000000000000:t", "http://127.0.0.1"),
+            ("arn:aws:sns:us-east-1:000000000000:a t", "http://127.0.0.1"),
             ("arn:aws:sns:us-east-1:000000000000:t", "https://example.com"),
             ("arn:aws:sns:us-east-1:000000000000:t", "/path"),
             ("arn:aws:sns:us-east-1:000000000000:t", "not an address"),

@@ -57,7 +57,8 @@ pub(crate) async fn delete_many(s3: &S3, request: S3Request<DeleteObjectsInput>)
     let input = request.input;
     let bucket = s3.bucket(&input.bucket)?;
     let objects = input.delete.objects;
-    if objects.is_empty() || objects.len() > KEYS_MAX {
+    // A key has one character at least ("ObjectIdentifier").
+    if objects.is_empty() || objects.len() > KEYS_MAX || objects.iter().any(|object| object.key.is_empty()) {
         return Err(error::malformed_xml());
     }
     let bypass = input.bypass_governance_retention.unwrap_or_default();
@@ -99,7 +100,7 @@ fn one(bucket: &str, object: &ObjectIdentifier, bypass_governance: bool, now: Ti
     if object.last_modified_time.is_some() || object.size.is_some() {
         return Err(condition::not_implemented());
     }
-    if object.key.is_empty() || object.key.len() > KEY_BYTES_MAX {
+    if object.key.len() > KEY_BYTES_MAX {
         return Err(s3_error!(KeyTooLongError, "Your key is too long"));
     }
     let version = version_id(object.version_id.as_deref().filter(|id| !id.is_empty()))?;
