@@ -14,6 +14,8 @@ import uuid
 import pytest
 import urllib3
 from botocore import UNSIGNED
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from s3_client import refused
 
@@ -74,8 +76,9 @@ def test_a_bucket_is_private_and_says_so(main, other, nobody):
         assert refused(client.head_bucket, Bucket=name)[0] == "403"
         assert refused(client.head_object, Bucket=name, Key="k")[0] == "403"
         assert refused(client.get_object, Bucket=f"{name}-none", Key="k")[0] == "NoSuchBucket"
-        [error] = client.delete_objects(Bucket=name, Delete={"Objects": [{"Key": "k"}]})["Errors"]
-        assert (error["Key"], error["Code"]) == ("k", "AccessDenied")
+    [error] = other.delete_objects(Bucket=name, Delete={"Objects": [{"Key": "k"}]})["Errors"]
+    assert (error["Key"], error["Code"]) == ("k", "AccessDenied")
+    assert refused(nobody.delete_objects, Bucket=name, Delete={"Objects": [{"Key": "k"}]}) == ("AccessDenied", 403)
     assert refused(main.get_object, Bucket=name, Key="none")[0] == "NoSuchKey"
     assert main.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
     assert all(main.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"].values())
@@ -402,20 +405,41 @@ def resident_mib(cloud):
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) / 1024
 
 
-def test_who_signs_nothing_fills_no_memory(cloud, bucket):
-    body = b" " * (4 * 1024 * 1024)
-    head = f"POST /{bucket}?delete HTTP/1.1\r\nHost: {cloud.listen}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+@contextlib.contextmanager
+def unfinished(cloud, target, size, count):
+    """So many documents, all but whose last byte is sent: how those are answered that don't wait for it."""
+    head = f"POST {target} HTTP/1.1\r\nHost: {cloud.listen}\r\nContent-Length: {size}\r\n\r\n".encode()
     host, port = cloud.listen.split(":")
-    before = resident_mib(cloud)
     with contextlib.ExitStack() as stack:
-        connections = [stack.enter_context(socket.create_connection((host, int(port)), timeout=10)) for _ in range(60)]
+        connections = [stack.enter_context(socket.create_connection((host, int(port)), timeout=10)) for _ in range(count)]
         answers = []
         for connection in connections:
-            # All but the last byte: what isn't refused waits for it.
-            connection.sendall(head + body[1:])
+            connection.sendall(head + b" " * (size - 1))
         for connection in connections:
             connection.settimeout(0.2)
             with contextlib.suppress(TimeoutError):
-                answers.append(connection.recv(12))
-        assert set(answers) == {b"HTTP/1.1 503"} and len(answers) >= 58
-        assert resident_mib(cloud) - before < 60
+                answers.append(connection.recv(12).decode())
+        yield answers
+
+
+def test_who_signs_nothing_fills_no_memory(cloud, main, bucket):
+    before = resident_mib(cloud)
+    # Nobody may delete there: none is read.
+    with unfinished(cloud, f"/{bucket}?delete", 1024 * 1024, 60) as answers:
+        assert answers == ["HTTP/1.1 403"] * 60
+    main.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, "s3:DeleteObject"))
+    with unfinished(cloud, f"/{bucket}?delete", 1024 * 1024, 60) as answers:
+        assert set(answers) == {"HTTP/1.1 503"} and len(answers) >= 58
+    with unfinished(cloud, f"/{bucket}?delete", 1024 * 1024 + 1, 1) as answers:
+        assert answers == ["HTTP/1.1 400"]
+    assert resident_mib(cloud) - before < 60
+
+
+def test_one_account_leaves_others_room_for_documents(cloud, main, other, bucket):
+    main.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, "s3:DeleteObject", principal={"AWS": other.account}))
+    request = AWSRequest("POST", f"http://{cloud.listen}/{bucket}?delete")
+    S3SigV4QueryAuth(main._request_signer._credentials, "s3", "us-east-1", expires=600).add_auth(request)
+    deleted = {"Bucket": bucket, "Delete": {"Objects": [{"Key": "k"}]}}
+    with unfinished(cloud, request.url.removeprefix(f"http://{cloud.listen}"), 4 * 1024 * 1024, 17) as answers:
+        assert set(answers) == {"HTTP/1.1 503"} and len(answers) >= 13
+        assert [one["Key"] for one in other.delete_objects(**deleted)["Deleted"]] == ["k"]

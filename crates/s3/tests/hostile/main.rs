@@ -191,7 +191,8 @@ fn documents_that_do_not_end_are_few() {
     let world = World::new();
     let (bucket, _) = world.furnish();
     let delete = Ask::new("POST", &format!("/{bucket}")).query("delete", "");
-    let hold = |signed: bool, length: usize| world.hold(&Ask { signed, ..delete.clone().body(vec![b' '; length]) }, 20, Duration::from_secs(1));
+    let hold =
+        |signed: bool, length: usize| world.hold(&Ask { signed, ..delete.clone().body(vec![b' '; length]) }, 20, Duration::from_secs(1));
     assert!(hold(false, 900 << 10).iter().all(|status| *status == Some(http::StatusCode::FORBIDDEN)));
 
     let open = Ask::new("DELETE", &format!("/{bucket}")).query("publicAccessBlock", "");
