@@ -2,6 +2,7 @@
 
 use crate::places::{Busy, Place, Places};
 use crate::stream::Impatient;
+use crate::wait::Awaited;
 use anyhow::Result;
 use api::{BODY_BYTES_MAX, Gate};
 use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
@@ -18,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Connections at one time. A further one takes the place of who has been idle longest, or waits while all are busy.
+/// Connections at one time. A further one takes the place of who has been idle longest or, while all are busy, of a call of who has most of
+/// them; see [`Places`].
 pub(crate) const CONNECTIONS_MAX: usize = 1024;
 /// How long to wait after a connection could not be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -93,7 +95,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, services: Arc<Services>
         async move {
             // Its place has just been given up: the request came too late, and is not begun.
             let busy = busy.ok_or(ErrorKind::ConnectionAborted)?;
-            Ok::<_, Error>(answer(&services, request, peer).await.map(|body| Held { body, _busy: busy }))
+            Ok::<_, Error>(answer(&services, request, peer, &busy).await.map(|body| Held { body, _busy: busy }))
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -103,7 +105,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, services: Arc<Services>
     let done = tokio::select! {
         done = &mut connection => Some(done),
         () = stopped(&mut stop) => None,
-        () = place.given_up() => return tracing::debug!("an idle connection was closed to make place"),
+        () = place.given_up() => return tracing::debug!("a connection was closed to make place"),
     };
     let done = match done {
         Some(done) => done,
@@ -140,8 +142,15 @@ impl<B: Body + Unpin> Body for Held<B> {
     }
 }
 
-async fn answer(services: &Services, request: http::Request<Incoming>, peer: SocketAddr) -> http::Response<Either<Full<Bytes>, s3::Body>> {
-    let (head, body) = request.into_parts();
+async fn answer(
+    services: &Services,
+    request: http::Request<Incoming>,
+    peer: SocketAddr,
+    busy: &Busy,
+) -> http::Response<Either<Full<Bytes>, s3::Body>> {
+    let (mut head, body) = request.into_parts();
+    let body = Awaited::new(body, busy.wait.clone());
+    head.extensions.insert(busy.owner.clone());
     if services.s3.wants(&head) {
         return services.s3.call(http::Request::from_parts(head, body), peer).await.map(Either::Right);
     }
@@ -162,6 +171,7 @@ async fn answer(services: &Services, request: http::Request<Incoming>, peer: Soc
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use model::account::AccessKey;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const PLACES: usize = 8;
@@ -230,21 +240,102 @@ mod tests {
         assert!(is_closed(&mut oldest).await);
         assert!(asked(&mut busy, rest).await.is_ok());
 
-        // With all busy a new one waits, until one of them has its answer.
+        drop((silent, new, busy));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // Nobody signed what keeps all busy: for each who comes, the one that has waited longest gives way.
         let mut all = Vec::new();
         for _ in 0..PLACES {
             let mut one = TcpStream::connect(address).await.unwrap();
             one.write_all(first.as_bytes()).await.unwrap();
             all.push(one);
         }
-        let mut waiting = TcpStream::connect(address).await.unwrap();
-        waiting.write_all(request.as_bytes()).await.unwrap();
-        assert!(!is_closed(&mut waiting).await);
-        asked(&mut all[3], rest).await.unwrap();
-        assert!(asked(&mut waiting, "").await.is_ok());
-        assert!(is_closed(&mut all[3]).await);
-        for one in [0, 1, 2, 4, 5, 6, 7] {
-            assert!(asked(&mut all[one], rest).await.is_ok());
+        assert!(!is_closed(&mut all[0]).await);
+        assert!(asked(&mut TcpStream::connect(address).await.unwrap(), request).await.is_ok());
+        assert!(is_closed(&mut all[0]).await);
+        for one in &mut all[1..] {
+            assert!(asked(one, rest).await.is_ok());
+        }
+        stop.send_replace(true);
+        server.await.unwrap().unwrap();
+    }
+    /// An account's key; signs puts of buckets and objects.
+    struct Tenant(AccessKey);
+
+    impl Tenant {
+        async fn new(parts: &crate::parts::Parts, name: &'static str) -> Self {
+            let now = parts.clock.now();
+            let made = parts.store.write(move |tx| api::bootstrap::account_create(tx, name, now, &mut rand::rng())).await;
+            Self(made.unwrap().unwrap().1)
+        }
+
+        fn put(&self, path: &str, length: usize) -> String {
+            use sha2::Digest as _;
+            let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let mac = |key: &[u8], text: &str| {
+                use hmac::{KeyInit as _, Mac as _};
+                hmac::Hmac::<sha2::Sha256>::new_from_slice(key).unwrap().chain_update(text).finalize().into_bytes().to_vec()
+            };
+            let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+            let date = model::time::Timestamp(i64::try_from(since).unwrap()).iso8601();
+            let date = format!("{}Z", date.split('.').next().unwrap().replace(['-', ':'], ""));
+            let scope = format!("{}/{}/s3/aws4_request", &date[..8], crate::config::Config::default().region);
+            let (names, says) = ("host;x-amz-content-sha256;x-amz-date", "UNSIGNED-PAYLOAD");
+            let canonical = format!("PUT\n{path}\n\nhost:x\nx-amz-content-sha256:{says}\nx-amz-date:{date}\n\n{names}\n{says}");
+            let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&sha2::Sha256::digest(canonical)));
+            let key = scope.split('/').fold(format!("AWS4{}", self.0.secret).into_bytes(), |key, word| mac(&key, word));
+            let credential = format!("Credential={}/{scope}, SignedHeaders={names}", self.0.id);
+            let signed = format!("AWS4-HMAC-SHA256 {credential}, Signature={}", hex(&mac(&key, &text)));
+            let headers = format!("x-amz-date: {date}\r\nx-amz-content-sha256: {says}\r\nauthorization: {signed}");
+            format!("PUT {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\ncontent-length: {length}\r\n\r\n")
+        }
+    }
+
+    #[tokio::test]
+    async fn one_tenants_half_sent_puts_leave_another_its_place() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (parts, gate) = crate::parts::build(scratch.path(), crate::config::Config::default(), true, String::new()).await.unwrap();
+        let (one, other) = (Tenant::new(&parts, "one").await, Tenant::new(&parts, "other").await);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, Arc::new(gate), PLACES, stopping));
+        let ok = async |stream: &mut TcpStream, text: &str| {
+            let answer = asked(stream, text).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        };
+        for (tenant, bucket) in [(&one, "/bucket-of-one"), (&other, "/bucket-of-other")] {
+            ok(&mut TcpStream::connect(address).await.unwrap(), &tenant.put(bucket, 0)).await;
+        }
+
+        // More than there are places for: its own make place for them.
+        let mut half = Vec::new();
+        for n in 0..PLACES + 3 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{}ha", one.put(&format!("/bucket-of-one/{n}"), 4)).as_bytes()).await.unwrap();
+            half.push(stream);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut alive = Vec::new();
+        for (n, stream) in half.iter_mut().enumerate() {
+            if !is_closed(stream).await {
+                alive.push(n);
+            }
+        }
+        assert_eq!(alive, (3..PLACES + 3).collect::<Vec<_>>());
+
+        // Another's are answered, each on a connection of its own, and take their places from those that have waited longest.
+        let mut kept = Vec::new();
+        for n in 0..3 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{}ha", other.put(&format!("/bucket-of-other/{n}"), 4)).as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            kept.push(stream);
+        }
+        for stream in &mut half[3..6] {
+            assert!(is_closed(stream).await);
+        }
+        for stream in kept.iter_mut().chain(&mut half[6..]) {
+            ok(stream, "lf").await;
         }
         stop.send_replace(true);
         server.await.unwrap().unwrap();

@@ -12,6 +12,7 @@ mod scrub;
 mod serve;
 mod size;
 mod stream;
+mod wait;
 
 use clap::Parser as _;
 use cli::{AccountCommand, Cli, Command, ImageCommand};

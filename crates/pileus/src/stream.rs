@@ -1,41 +1,44 @@
 //! A connection's stream: it loses patience with who doesn't read, and has the kernel send what is a file.
 
 use crate::places::Place;
+use crate::wait::Wait;
 use nix::sys::sendfile::sendfile;
+use s3::Pace;
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
-/// How long a client may leave an answer unread.
-const WRITE_TIME: Duration = Duration::from_secs(30);
-
-/// A stream that fails once its peer has taken nothing of what is written for [`WRITE_TIME`]: who asks and never reads holds no place.
+/// A stream that fails once its peer is late to take what is written, as [`Pace`] judges: who asks and hardly reads holds no place.
 pub(crate) struct Impatient {
     stream: TcpStream,
     place: Arc<Place>,
-    /// Runs while a write waits.
-    patience: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+    /// The wait of the call whose answer the client is to read.
+    wait: Option<Arc<Wait>>,
 }
 
 impl Impatient {
     pub(crate) fn new(stream: TcpStream, place: Arc<Place>) -> Self {
-        Self { stream, place, patience: None }
+        Self { stream, place, pace: Pace::default(), wait: None }
     }
 
     /// Passes on what a write gave, unless it has waited too long.
     fn judge(&mut self, cx: &mut Context<'_>, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
-        if written.is_ready() {
-            self.patience = None;
-            return written;
+        if let Poll::Ready(result) = written {
+            self.pace.moved(*result.as_ref().unwrap_or(&0));
+            if let Some(wait) = self.wait.take() {
+                wait.end();
+            }
+            return Poll::Ready(result);
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIME)));
-        patience.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))
+        if self.wait.is_none() {
+            self.wait = self.place.wait().inspect(|wait| wait.begin());
+        }
+        self.pace.poll_late(cx).map(|()| Err(ErrorKind::TimedOut.into()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bodies that arrive: they must keep arriving.
 
+use crate::pace::Pace;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -7,12 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Sleep;
 
-/// How long a client may send nothing of a body it announced.
-const IDLE_TIME: Duration = Duration::from_secs(30);
-
-/// The client sent nothing for [`IDLE_TIME`].
+/// The client sent nothing for too long, or too little: see [`Pace`].
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body did not arrive in time")]
 pub(crate) struct Stalled;
@@ -87,7 +84,7 @@ pub(crate) struct Trouble(Arc<OnceLock<Broken>>);
 pub(crate) enum Broken {
     /// It closed the connection, or broke its protocol.
     Off,
-    /// It sent nothing for [`IDLE_TIME`].
+    /// It was late: see [`Pace`].
     Stalled,
 }
 
@@ -102,17 +99,16 @@ impl Trouble {
     }
 }
 
-/// A body that fails once nothing of it has come for [`IDLE_TIME`].
+/// A body that fails once it is late: see [`Pace`].
 pub(crate) struct Patient<B> {
     body: B,
     trouble: Trouble,
-    /// Runs while the next piece is awaited.
-    patience: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
 }
 
 impl<B> Patient<B> {
     pub(crate) fn new(body: B, trouble: Trouble) -> Self {
-        Self { body, trouble, patience: None }
+        Self { body, trouble, pace: Pace::default() }
     }
 }
 
@@ -126,14 +122,14 @@ where
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.patience = None;
-            if matches!(frame, Some(Err(_))) {
-                self.trouble.set(Broken::Off);
+            match &frame {
+                Some(Ok(frame)) => self.pace.moved(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(_)) => self.trouble.set(Broken::Off),
+                None => {}
             }
             return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
         }
-        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(IDLE_TIME)));
-        patience.as_mut().poll(cx).map(|()| {
+        self.pace.poll_late(cx).map(|()| {
             self.trouble.set(Broken::Stalled);
             Some(Err(Stalled.into()))
         })
@@ -145,5 +141,40 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use http_body_util::StreamBody;
+    use std::convert::Infallible;
+    use tokio::time::Instant;
+
+    /// What comes of a body that sends so many bytes each second for so many seconds, and after how many.
+    async fn read(bytes: usize, seconds: u32) -> (Option<Broken>, u64) {
+        let (begun, trouble) = (Instant::now(), Trouble::default());
+        let pieces = futures_util::stream::unfold(seconds, move |left| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let piece = Frame::data(Bytes::from(vec![0; bytes]));
+            Some((Ok::<_, Infallible>(piece), left.checked_sub(1)?))
+        });
+        let mut body = Patient::new(StreamBody::new(Box::pin(pieces)), trouble.clone());
+        while let Some(frame) = body.frame().await {
+            if let Err(error) = frame {
+                assert!(error.is::<Stalled>());
+                break;
+            }
+        }
+        (trouble.get(), begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_stalled_and_a_slow_one_is_not() {
+        assert_eq!(read(1, 1000).await, (Some(Broken::Stalled), 60));
+        assert_eq!(read(2048, 1000).await, (None, 1001));
+        // A short one may take its time.
+        assert_eq!(read(1, 50).await, (None, 51));
     }
 }

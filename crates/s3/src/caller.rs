@@ -30,18 +30,20 @@ impl Caller {
     }
 }
 
-/// The account whose signature a request bears, once that was verified; an extension of each request.
+/// The account whose signature a request bears, once that was verified; an extension of each request. Who wants to know puts one into the
+/// extensions of what it passes to [`crate::Front::call`], and looks at it at any time.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Verified(Arc<OnceLock<AccountId>>);
+pub struct Verified(Arc<OnceLock<AccountId>>);
 
 impl Verified {
     /// Keeps it; it doesn't change.
-    pub(crate) fn set(&self, account: &AccountId) {
+    pub fn set(&self, account: &AccountId) {
         self.0.get_or_init(|| account.clone());
     }
 
     /// `None`: nobody's was, so far.
-    pub(crate) fn get(&self) -> Option<&AccountId> {
+    #[must_use]
+    pub fn get(&self) -> Option<&AccountId> {
         self.0.get()
     }
 }

@@ -174,8 +174,7 @@ impl Front {
             head.headers.remove(header::AUTHORIZATION);
         }
         let id = self.request_id();
-        let verified = Verified::default();
-        head.extensions.insert(verified.clone());
+        let verified = head.extensions.get_or_insert_default::<Verified>().clone();
         head.extensions.insert(Peer(peer));
         let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
         let body = Drained::new(body, waits);

@@ -32,6 +32,7 @@ mod multipart;
 mod notification;
 mod object;
 mod outgoing;
+mod pace;
 mod precheck;
 mod range;
 mod record;
@@ -47,8 +48,10 @@ mod upkeep;
 mod website;
 mod xml;
 
+pub use caller::Verified;
 pub use front::{Front, Peer};
 pub use health::{Destination, Health, LogTrouble};
 pub use notification::{BadWebhook, webhook_check};
+pub use pace::Pace;
 pub use s3s::Body;
 pub use settings::Settings;
