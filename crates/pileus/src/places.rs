@@ -14,7 +14,7 @@ const SHARES: usize = 8;
 /// How long who has just come may take to ask before it gives way, while those who ask nothing have no more than a share, and another has:
 /// where few are idle, one that comes would otherwise give way to the next before its first request is read.
 const FRESH_TIME: Duration = Duration::from_secs(2);
-/// How soon who waits for a place looks again whether somebody gives way.
+/// How soon who waits for a place looks again whether somebody gives way, and how long calls that wait for no client have to end before they do.
 const LOOK_TIME: Duration = Duration::from_millis(100);
 
 /// A number of places for connections. When all are taken, the connection that has been idle longest is given up for a new one; with a
@@ -91,10 +91,11 @@ impl Places {
 
     /// Takes a place, if need be from who gives way.
     pub(crate) async fn take(self: &Arc<Self>) -> Arc<Place> {
+        let begun = Instant::now();
         let permit = loop {
             // One that was given up is free as soon as its connection's task has heard of it.
             let free = self.free.clone().acquire_owned();
-            let permit = if self.free.available_permits() > 0 || self.one_gives_way() {
+            let permit = if self.free.available_permits() > 0 || self.one_gives_way(begun.elapsed() >= LOOK_TIME) {
                 free.await
             } else {
                 tokio::select! {
@@ -116,10 +117,10 @@ impl Places {
         turn
     }
 
-    /// Has one give up its place. False: nobody does.
-    fn one_gives_way(&self) -> bool {
+    /// Has one give up its place; with `any`, also one that waits for no client. False: nobody does.
+    fn one_gives_way(&self, any: bool) -> bool {
         let mut taken = locked(&self.taken);
-        let given_up = taken.one_gives_way(self.share);
+        let given_up = taken.one_gives_way(self.share, any);
         given_up.inspect(|given_up| given_up.notify_one()).is_some()
     }
 }
@@ -137,11 +138,11 @@ impl Taken {
     }
 
     /// Takes out who gives way.
-    fn one_gives_way(&mut self, share: usize) -> Option<Arc<Notify>> {
+    fn one_gives_way(&mut self, share: usize, any: bool) -> Option<Arc<Notify>> {
         let fresh = |idle: &Idle| idle.came.is_some_and(|came| came.elapsed() < FRESH_TIME);
         if self.idle.len() <= share && self.idle.first_key_value().is_none_or(|(_, oldest)| fresh(oldest)) {
             let under_way: Vec<_> = self.calls.iter().map(|(turn, call)| (*turn, call.owner.get(), call.wait.since())).collect();
-            if let Some(call) = call_to_end(&under_way, share).and_then(|turn| self.calls.remove(&turn)) {
+            if let Some(call) = call_to_end(&under_way, share, any).and_then(|turn| self.calls.remove(&turn)) {
                 return Some(call.given_up);
             }
         }
@@ -150,18 +151,33 @@ impl Taken {
 }
 
 /// Of calls under way (each one's turn, owner, and since when it waits for its client) the one that gives way: of the owner of most calls,
-/// if they are more than a share, that which has waited longest. One that doesn't wait for its client goes on: it ends by itself.
-fn call_to_end<Owner: std::hash::Hash + Eq + Copy>(calls: &[(u64, Owner, Option<Instant>)], share: usize) -> Option<u64> {
-    let mut owners: HashMap<Owner, (usize, Option<(Instant, u64)>)> = HashMap::new();
+/// if they are more than a share, that which has waited longest. With `any` one that waits for no client, but only if none of its owner's
+/// does, and the one that began last: it has least to do again.
+fn call_to_end<Owner: std::hash::Hash + Eq + Copy>(calls: &[(u64, Owner, Option<Instant>)], share: usize, any: bool) -> Option<u64> {
+    let mut owners: HashMap<Owner, (usize, Option<Rank>)> = HashMap::new();
     for &(turn, owner, since) in calls {
-        let (number, longest) = owners.entry(owner).or_default();
+        let (number, first) = owners.entry(owner).or_default();
         *number += 1;
-        let wait = since.map(|since| (since, turn));
-        *longest = longest.iter().chain(&wait).min().copied();
+        let rank = match since {
+            Some(since) => Some(Rank::Waits(Reverse((since, turn)))),
+            None => any.then_some(Rank::Works(turn)),
+        };
+        *first = rank.max(*first);
     }
     let over = owners.into_values().filter(|(number, _)| *number > share);
-    let longest = over.filter_map(|(number, longest)| Some((number, Reverse(longest?)))).max();
-    longest.map(|(_, Reverse((_, turn)))| turn)
+    let (_, rank) = over.filter_map(|(number, first)| Some((number, first?))).max()?;
+    match rank {
+        Rank::Works(turn) | Rank::Waits(Reverse((_, turn))) => Some(turn),
+    }
+}
+
+/// How soon a call gives way: the greatest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It waits for no client, and began at this turn.
+    Works(u64),
+    /// It waits for its client since then, and began at this turn.
+    Waits(Reverse<(Instant, u64)>),
 }
 
 impl Place {
@@ -252,16 +268,21 @@ mod tests {
             (9, 'b', since(1)),
         ];
         let mut order = Vec::new();
-        while let Some(turn) = call_to_end(&calls, 1) {
+        while let Some(turn) = call_to_end(&calls, 1, false) {
             order.push(turn);
             calls.retain(|(t, ..)| *t != turn);
         }
         // Of equals the one that has waited longest.
         assert_eq!(order, [3, 9, 5, 4, 2, 1]);
         assert_eq!(calls.iter().map(|(turn, ..)| *turn).collect::<Vec<_>>(), [6, 7, 8]);
-        assert_eq!(call_to_end::<char>(&[], 0), None);
-        // Who has most, but waits for no client, leaves it to the next.
-        assert_eq!(call_to_end(&[(1, 'a', None), (2, 'a', None), (3, 'a', None), (4, 'b', since(1)), (5, 'b', since(0))], 1), Some(5));
+        assert_eq!(call_to_end::<char>(&[], 0, true), None);
+        // Who has most, but waits for no client, leaves it to the next; at last the newest of its calls ends.
+        let calls = [(1, 'a', None), (2, 'a', None), (3, 'a', None), (4, 'b', since(1)), (5, 'b', since(0))];
+        assert_eq!(call_to_end(&calls, 1, false), Some(5));
+        assert_eq!(call_to_end(&calls, 1, true), Some(3));
+        assert_eq!(call_to_end(&calls[..3], 1, false), None);
+        // What waits for its client goes first all the same.
+        assert_eq!(call_to_end(&[(1, 'a', None), (2, 'a', since(5)), (3, 'a', None)], 1, true), Some(2));
     }
 
     /// Who has a place, and a call of an owner under way that waits for its client.
@@ -343,22 +364,22 @@ mod tests {
             all.push(Some(waits(&places, Some(1)).await));
         }
         let mut fresh = vec![places.take().await];
-        assert!(places.one_gives_way());
+        assert!(places.one_gives_way(false));
         assert_eq!(given_up(&mut all).await, [0]);
         // Those who have just come have more than a share.
         fresh.push(places.take().await);
         drop(all.pop());
         fresh.push(places.take().await);
-        assert!(places.one_gives_way());
+        assert!(places.one_gives_way(false));
         assert_eq!(given_up(&mut all).await, [0; 0]);
         drop(fresh.remove(0));
         // It has had its time.
         tokio::time::sleep(FRESH_TIME).await;
-        assert!(places.one_gives_way());
+        assert!(places.one_gives_way(false));
         assert_eq!(given_up(&mut all).await, [0; 0]);
         // Nobody is idle any more.
         drop(fresh);
-        assert!(places.one_gives_way());
+        assert!(places.one_gives_way(false));
         assert_eq!(given_up(&mut all).await, [1]);
     }
 }
