@@ -6,6 +6,7 @@ use nix::sys::sendfile::sendfile;
 use s3::Pace;
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice};
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,29 +18,64 @@ pub(crate) struct Impatient {
     stream: TcpStream,
     place: Arc<Place>,
     pace: Pace,
-    /// The wait of the call whose answer the client is to read.
+    /// The wait of the call whose answer the client is to read, while a write waits.
     wait: Option<Arc<Wait>>,
+    /// Bytes that the kernel took, and how many of them the peer's had taken when that was last looked at.
+    written: u64,
+    taken: u64,
 }
 
 impl Impatient {
     pub(crate) fn new(stream: TcpStream, place: Arc<Place>) -> Self {
-        Self { stream, place, pace: Pace::default(), wait: None }
+        Self { stream, place, pace: Pace::default(), wait: None, written: 0, taken: 0 }
     }
 
     /// Passes on what a write gave, unless it has waited too long.
     fn judge(&mut self, cx: &mut Context<'_>, written: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
         if let Poll::Ready(result) = written {
-            self.pace.moved(*result.as_ref().unwrap_or(&0));
+            self.written += *result.as_ref().unwrap_or(&0) as u64;
             if let Some(wait) = self.wait.take() {
                 wait.end();
+                let taken = self.newly_taken();
+                self.pace.moved(taken);
             }
             return Poll::Ready(result);
         }
-        if self.wait.is_none() {
-            self.wait = self.place.wait().inspect(|wait| wait.begin());
+        let wait = self.wait.get_or_insert_with(|| self.place.wait().unwrap_or_default()).clone();
+        wait.begin();
+        loop {
+            ready!(self.pace.poll_late(cx));
+            // A slow client may take minutes to make room for a write: the kernel asks for more only when a third of what it keeps is gone.
+            let taken = self.newly_taken();
+            if taken == 0 {
+                return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+            }
+            self.pace.moved(taken);
+            wait.end();
+            wait.begin();
         }
-        self.pace.poll_late(cx).map(|()| Err(ErrorKind::TimedOut.into()))
     }
+
+    /// Bytes that the peer has taken since this was last asked.
+    fn newly_taken(&mut self) -> usize {
+        let queued = queued(&self.stream).unwrap_or_else(|error| {
+            tracing::debug!(%error, "can't tell what a client has taken");
+            0
+        });
+        let before = std::mem::replace(&mut self.taken, self.written.saturating_sub(queued));
+        usize::try_from(self.taken.saturating_sub(before)).unwrap_or(usize::MAX)
+    }
+}
+
+/// Bytes that were written and that the peer has not taken ("tcp(7)": `SIOCOUTQ`, which is `TIOCOUTQ`).
+fn queued(stream: &TcpStream) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one int.
+    #[allow(unsafe_code)]
+    let done = unsafe { nix::libc::ioctl(stream.as_raw_fd(), nix::libc::TIOCOUTQ, &raw mut bytes) };
+    nix::errno::Errno::result(done)?;
+    let bytes: nix::libc::c_int = bytes;
+    Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
 impl AsyncRead for Impatient {
@@ -94,5 +130,29 @@ fn poll_send(stream: &TcpStream, cx: &mut Context<'_>, file: &File, at: u64, cou
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             sent => return Poll::Ready(sent),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn what_a_client_takes_is_known_before_there_is_room_to_write() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut stream = Impatient::new(listener.accept().await.unwrap().0, crate::places::Places::new(1).take().await);
+        let all = vec![0; 64 << 20];
+        let mut write = std::pin::pin!(stream.write_all(&all));
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(500), &mut write).await.is_err());
+        let before = stream.newly_taken();
+        assert_eq!(stream.newly_taken(), 0);
+        client.read_exact(&mut vec![0; 100_000]).await.unwrap();
+        let after = stream.newly_taken();
+        assert!(before > 0 && (50_000..1_000_000).contains(&after), "{before} {after}");
     }
 }
