@@ -177,6 +177,8 @@ mod tests {
     const PLACES: usize = 8;
     /// Far below [`HEADER_TIME`].
     const AT_ONCE: Duration = Duration::from_secs(3);
+    /// After which the server has seen what was sent, on a busy machine too.
+    const SETTLED: Duration = Duration::from_millis(150);
 
     /// Asks, and reads an answer of some status to its end.
     async fn asked(stream: &mut TcpStream, request: &str) -> std::io::Result<String> {
@@ -313,7 +315,7 @@ mod tests {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(format!("{}ha", one.put(&format!("/bucket-of-one/{n}"), 4)).as_bytes()).await.unwrap();
             half.push(stream);
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(SETTLED).await;
         }
         let mut alive = Vec::new();
         for (n, stream) in half.iter_mut().enumerate() {
@@ -328,7 +330,7 @@ mod tests {
         for n in 0..3 {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(format!("{}ha", other.put(&format!("/bucket-of-other/{n}"), 4)).as_bytes()).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(SETTLED).await;
             kept.push(stream);
         }
         for stream in &mut half[3..6] {
