@@ -4,16 +4,21 @@
 //! [`origin`] which file it is, and has the kernel send that (sendfile(2)). Whoever doesn't know of it writes or reads it as any memory.
 
 use bytes::Bytes;
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::ops::Range;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 /// What is mapped now, by the address where it starts: where it ends, and the file, from its first byte.
 static MAPPED: RwLock<BTreeMap<usize, (usize, Arc<File>)>> = RwLock::new(BTreeMap::new());
 
-struct Mapped(Mmap);
+/// Whether this kernel can be asked for what [`Map::look`] needs: since 5.14.
+pub(crate) static SUPPORTED: LazyLock<bool> = LazyLock::new(|| Advice::PopulateRead.is_supported());
+
+/// The owner of the bytes that are given out.
+struct Mapped(Arc<Mmap>);
 
 impl Mapped {
     fn start(&self) -> usize {
@@ -34,17 +39,45 @@ impl Drop for Mapped {
     }
 }
 
-/// A file of a body, as memory; at least one byte.
+/// A file of a body, as memory.
 ///
 /// Memory that can't be read from the disk ends the process that touches it (SIGBUS), but is an error to the kernel when it sends it:
-/// the bytes are for those alone who pass them on.
-pub(crate) fn map(file: &Arc<File>) -> io::Result<Bytes> {
-    // SAFETY: the files of bodies are written once, before their names are in the index, and are never cut or written again.
-    #[allow(unsafe_code)]
-    let mapped = Mapped(unsafe { Mmap::map(&**file)? });
-    let (start, end) = (mapped.start(), mapped.start() + mapped.0.len());
-    MAPPED.write().unwrap_or_else(PoisonError::into_inner).insert(start, (end, file.clone()));
-    Ok(Bytes::from_owner(mapped))
+/// the bytes are for those alone who pass them on. Who must read them does so by [`Map::look`].
+pub(crate) struct Map {
+    memory: Arc<Mmap>,
+    bytes: Bytes,
+}
+
+impl Map {
+    /// Maps a file of at least one byte.
+    pub(crate) fn new(file: &Arc<File>) -> io::Result<Self> {
+        // SAFETY: the files of bodies are written once, before their names are in the index, and are never cut or written again.
+        #[allow(unsafe_code)]
+        let memory = Arc::new(unsafe { Mmap::map(&**file)? });
+        let mapped = Mapped(memory.clone());
+        let (start, end) = (mapped.start(), mapped.start() + memory.len());
+        MAPPED.write().unwrap_or_else(PoisonError::into_inner).insert(start, (end, file.clone()));
+        Ok(Self { memory, bytes: Bytes::from_owner(mapped) })
+    }
+
+    /// All bytes, for who passes them on.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Has some bytes looked at where they are. They are brought into memory first: a disk that can't be read, or a file that was cut, is an
+    /// error then. After it they count no longer as this process's memory, and stay in the page cache.
+    pub(crate) fn look<T>(&self, range: Range<usize>, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        let length = range.len();
+        self.memory.advise_range(Advice::PopulateRead, range.start, length)?;
+        let seen = look(&self.memory[range.clone()]);
+        // SAFETY: of a shared mapping that nobody writes to, what is dropped is read again as it was.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.memory.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, length)?;
+        }
+        Ok(seen)
+    }
 }
 
 /// The file that these bytes are mapped from, and where in it they start. Nothing for other memory.
@@ -68,7 +101,8 @@ mod tests {
         let path = scratch.path().join("body");
         std::fs::write(&path, b"some bytes of a body").unwrap();
         let file = Arc::new(File::open(&path).unwrap());
-        let bytes = map(&file).unwrap();
+        let map = Map::new(&file).unwrap();
+        let bytes = map.bytes().clone();
         let middle = bytes.slice(5..10);
         let (from, at) = origin(&middle).unwrap();
         let mut read = [0; 5];
@@ -77,11 +111,25 @@ mod tests {
         assert!(origin(&bytes.slice(20..)).is_none());
         assert!(origin(b"bytes").is_none());
 
+        assert_eq!(map.look(5..10, <[u8]>::to_vec).unwrap(), b"bytes");
+
         // The last slice keeps it.
-        drop(bytes);
+        drop((bytes, map));
         assert_eq!(origin(&middle).unwrap().1, 5);
         let address = middle.as_ptr().addr();
         drop(middle);
         assert!(!MAPPED.read().unwrap().contains_key(&(address - 5)));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_is_an_error_and_no_signal() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        let file = Arc::new(file);
+        let map = Map::new(&file).unwrap();
+        assert_eq!(map.look(0..1 << 20, <[u8]>::len).unwrap(), 1 << 20);
+        file.set_len(512 << 10).unwrap();
+        assert!(map.look(512 << 10..1 << 20, <[u8]>::len).is_err());
+        assert_eq!(map.look(0..512 << 10, <[u8]>::len).unwrap(), 512 << 10);
     }
 }

@@ -5,7 +5,7 @@
 use crate::body::{Piece, Place};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::mapped;
+use crate::mapped::{self, Map};
 use crate::noun::Version;
 use crate::pins;
 use crate::seal::{Cipher, PIECE, TAG};
@@ -185,7 +185,7 @@ struct Open {
 enum Stored {
     Inline(Bytes),
     File(File),
-    Mapped { file: Arc<File>, bytes: Bytes, scratch: Box<[u8]> },
+    Mapped(Map),
 }
 
 /// How what is read is compared with what was written.
@@ -207,7 +207,7 @@ impl Open {
             Place::File(file) => {
                 let file = core.files.read(file)?;
                 let table = Table::read(&file, &piece)?;
-                let maps = way == Way::Send && cipher.is_none() && piece.size >= MAPPED_MIN;
+                let maps = way == Way::Send && cipher.is_none() && piece.size >= MAPPED_MIN && *mapped::SUPPORTED;
                 (if maps { Stored::mapped(file, &piece)? } else { Stored::File(file) }, table)
             }
         };
@@ -273,12 +273,11 @@ impl Check {
 
 impl Stored {
     fn mapped(file: File, piece: &Piece) -> Result<Self> {
-        let file = Arc::new(file);
-        let bytes = mapped::map(&file)?;
-        if bytes.len() as u64 != piece.stored() + table::size(piece) {
+        let map = Map::new(&Arc::new(file))?;
+        if map.bytes().len() as u64 != piece.stored() + table::size(piece) {
             return Err(damaged());
         }
-        Ok(Self::Mapped { file, bytes, scratch: vec![0; BLOCK].into() })
+        Ok(Self::Mapped(map))
     }
 
     /// These stored bytes, compared; the last ones are compared as a whole, too.
@@ -299,14 +298,9 @@ impl Stored {
                 check.compare(reach.start, &bytes)?;
                 bytes.into()
             }
-            Self::Mapped { file, bytes, scratch } => {
-                // One block at a time, which stays in the processor's cache.
-                for at in (start..end).step_by(BLOCK) {
-                    let read = &mut scratch[..(end - at).min(BLOCK)];
-                    file.read_exact_at(read, at as u64)?;
-                    check.compare(at as u64, read)?;
-                }
-                bytes.slice(start..end)
+            Self::Mapped(map) => {
+                map.look(start..end, |bytes| check.compare(reach.start, bytes))??;
+                map.bytes().slice(start..end)
             }
         };
         if last {
