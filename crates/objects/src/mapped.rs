@@ -46,6 +46,8 @@ impl Drop for Mapped {
 pub(crate) struct Map {
     memory: Arc<Mmap>,
     bytes: Bytes,
+    /// What was looked at last, and before that.
+    looked: [Range<usize>; 2],
 }
 
 impl Map {
@@ -57,7 +59,7 @@ impl Map {
         let mapped = Mapped(memory.clone());
         let (start, end) = (mapped.start(), mapped.start() + memory.len());
         MAPPED.write().unwrap_or_else(PoisonError::into_inner).insert(start, (end, file.clone()));
-        Ok(Self { memory, bytes: Bytes::from_owner(mapped) })
+        Ok(Self { memory, bytes: Bytes::from_owner(mapped), looked: [0..0, 0..0] })
     }
 
     /// All bytes, for who passes them on.
@@ -66,17 +68,20 @@ impl Map {
     }
 
     /// Has some bytes looked at where they are. They are brought into memory first: a disk that can't be read, or a file that was cut, is an
-    /// error then. After it they count no longer as this process's memory, and stay in the page cache.
-    pub(crate) fn look<T>(&self, range: Range<usize>, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
-        let length = range.len();
-        self.memory.advise_range(Advice::PopulateRead, range.start, length)?;
-        let seen = look(&self.memory[range.clone()]);
-        // SAFETY: of a shared mapping that nobody writes to, what is dropped is read again as it was.
-        #[allow(unsafe_code)]
-        unsafe {
-            self.memory.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, length)?;
+    /// error then. They and those before them, which are on their way, count as this process's memory; what is before these no longer, though
+    /// it stays in the page cache.
+    pub(crate) fn look<T>(&mut self, range: Range<usize>, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+        let [last, before] = std::mem::replace(&mut self.looked, [range.clone(), 0..0]);
+        self.looked[1] = last;
+        if !before.is_empty() {
+            // SAFETY: of a shared mapping that nobody writes to, what is dropped is read again as it was.
+            #[allow(unsafe_code)]
+            unsafe {
+                self.memory.unchecked_advise_range(UncheckedAdvice::DontNeed, before.start, before.len())?;
+            }
         }
-        Ok(seen)
+        self.memory.advise_range(Advice::PopulateRead, range.start, range.len())?;
+        Ok(look(&self.memory[range]))
     }
 }
 
@@ -101,7 +106,7 @@ mod tests {
         let path = scratch.path().join("body");
         std::fs::write(&path, b"some bytes of a body").unwrap();
         let file = Arc::new(File::open(&path).unwrap());
-        let map = Map::new(&file).unwrap();
+        let mut map = Map::new(&file).unwrap();
         let bytes = map.bytes().clone();
         let middle = bytes.slice(5..10);
         let (from, at) = origin(&middle).unwrap();
@@ -126,7 +131,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 20).unwrap();
         let file = Arc::new(file);
-        let map = Map::new(&file).unwrap();
+        let mut map = Map::new(&file).unwrap();
         assert_eq!(map.look(0..1 << 20, <[u8]>::len).unwrap(), 1 << 20);
         file.set_len(512 << 10).unwrap();
         assert!(map.look(512 << 10..1 << 20, <[u8]>::len).is_err());

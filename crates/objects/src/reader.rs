@@ -26,6 +26,9 @@ use tokio::task::JoinHandle;
 /// Plain bytes that are read at once: whole sealed pieces, and whole blocks.
 const READ: u64 = 8 * PIECE as u64;
 
+/// Bytes of a mapped file that are checked at once. They take no memory, and each hop to another thread costs as much as checking half of them.
+const LOOK: u64 = 4 * READ;
+
 /// A file's bytes from which on mapping it costs less than copying it.
 const MAPPED_MIN: u64 = 1 << 20;
 
@@ -218,7 +221,8 @@ impl Open {
     fn read(&mut self) -> Result<Bytes> {
         let Range { start, end } = self.range;
         // Reads end where pieces do.
-        let stop = end.min((start / READ + 1) * READ);
+        let read = if matches!(self.stored, Stored::Mapped(_)) { LOOK } else { READ };
+        let stop = end.min((start / read + 1) * read);
         self.range.start = stop;
         let last = stop == end;
         let Some(cipher) = &self.cipher else { return self.stored.take(start..stop, &mut self.check, last) };

@@ -16,6 +16,9 @@ use tokio::net::TcpStream;
 /// A stream that fails once its peer is late to take what is written, as [`Pace`] judges: who asks and hardly reads holds no place.
 pub(crate) struct Impatient {
     stream: TcpStream,
+    /// Whether files are sent by the kernel: to other hosts. To this one nothing is saved, since whoever reads copies, and sendfile(2) wakes the
+    /// reader for each 64 KiB: docs/decisions/0010-sendfile.md.
+    sends_files: bool,
     place: Arc<Place>,
     pace: Pace,
     /// The wait of the call whose answer the client is to read, while a write waits.
@@ -27,7 +30,8 @@ pub(crate) struct Impatient {
 
 impl Impatient {
     pub(crate) fn new(stream: TcpStream, place: Arc<Place>) -> Self {
-        Self { stream, place, pace: Pace::default(), wait: None, written: 0, taken: 0 }
+        let sends_files = stream.peer_addr().is_ok_and(|peer| !peer.ip().to_canonical().is_loopback());
+        Self { stream, sends_files, place, pace: Pace::default(), wait: None, written: 0, taken: 0 }
     }
 
     /// Passes on what a write gave, unless it has waited too long.
@@ -101,6 +105,10 @@ impl AsyncWrite for Impatient {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        if !self.sends_files {
+            let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+            return self.judge(cx, written);
+        }
         let mut files = parts.iter().map(|part| Some((objects::origin(part)?, part.len())));
         let written = match files.next().flatten() {
             Some(((file, at), count)) => poll_send(&self.stream, cx, &file, at, count),
@@ -138,6 +146,27 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn a_file_is_sent_by_the_kernel_and_to_this_host_it_is_not() {
+        let file = tempfile::tempfile().unwrap();
+        let body: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+        std::os::unix::fs::FileExt::write_all_at(&file, &body, 0).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let server = listener.accept().await.unwrap().0;
+        let send = async {
+            let mut at = 1;
+            while at < body.len() {
+                at += std::future::poll_fn(|cx| poll_send(&server, cx, &file, at as u64, body.len() - at)).await.unwrap();
+            }
+        };
+        let mut got = vec![0; body.len() - 1];
+        let (_, read) = tokio::join!(send, client.read_exact(&mut got));
+        read.unwrap();
+        assert!(got == body[1..]);
+        assert!(!Impatient::new(server, crate::places::Places::new(1).take().await).sends_files);
+    }
 
     #[tokio::test]
     async fn what_a_client_takes_is_known_before_there_is_room_to_write() {
