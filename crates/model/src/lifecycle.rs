@@ -186,8 +186,9 @@ fn header_text(text: &str) -> String {
 
 /// The midnight, in UTC, after a number of days: "adding the number of days specified in the rule to the object creation time and
 /// rounding the resulting time to the next day midnight UTC". From 10:30 on the 15th three days end as the 19th begins. A midnight
-/// itself belongs to the day that it begins.
-fn days_after(time: Timestamp, days: u32) -> Timestamp {
+/// itself belongs to the day that it begins. Restored copies of archived objects end by the same count.
+#[must_use]
+pub fn days_after(time: Timestamp, days: u32) -> Timestamp {
     let day = time.0.div_euclid(DAY_MILLIS);
     Timestamp((day + i64::from(days) + 1).saturating_mul(DAY_MILLIS))
 }

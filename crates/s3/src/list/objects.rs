@@ -29,7 +29,8 @@ pub(crate) async fn list_v1(s3: &S3, request: S3Request<ListObjectsInput>) -> Re
     };
     let listing = s3.objects.list(q).await.map_err(error::engine)?;
     let mut owners = Owners::new(s3, &input.bucket);
-    let restored = |v: &Version| archive::listed(input.optional_object_attributes.as_ref(), &v.record, s3.now());
+    let now = s3.now();
+    let restored = |v: &Version| archive::listed(input.optional_object_attributes.as_ref(), &v.record, now);
     let contents = listing.objects.iter().map(|v| object(&encoding, v, Some(owners.show(&v.record.owner)), restored(v))).collect();
     Ok(S3Response::new(ListObjectsOutput {
         name: Some(input.bucket),
@@ -65,8 +66,9 @@ pub(crate) async fn list_v2(s3: &S3, request: S3Request<ListObjectsV2Input>) -> 
     };
     let listing = s3.objects.list(q).await.map_err(error::engine)?;
     let mut owners = Owners::new(s3, &input.bucket);
+    let now = s3.now();
     let mut owner = |version: &Version| (input.fetch_owner == Some(true)).then(|| owners.show(&version.record.owner));
-    let restored = |v: &Version| archive::listed(input.optional_object_attributes.as_ref(), &v.record, s3.now());
+    let restored = |v: &Version| archive::listed(input.optional_object_attributes.as_ref(), &v.record, now);
     let contents: Vec<_> = listing.objects.iter().map(|v| object(&encoding, v, owner(v), restored(v))).collect();
     Ok(S3Response::new(ListObjectsV2Output {
         name: Some(input.bucket),

@@ -24,13 +24,14 @@ pub(crate) async fn list_versions(s3: &S3, request: S3Request<ListObjectVersions
     };
     let listing = s3.objects.list_versions(q).await.map_err(error::engine)?;
     let mut owners = Owners::new(s3, &input.bucket);
+    let now = s3.now();
     let (mut versions, mut delete_markers) = (Vec::new(), Vec::new());
     for found in &listing.versions {
         let owner = owners.show(&found.record.owner);
         if found.delete_marker {
             delete_markers.push(marker(&encoding, found, owner));
         } else {
-            let restored = archive::listed(input.optional_object_attributes.as_ref(), &found.record, s3.now());
+            let restored = archive::listed(input.optional_object_attributes.as_ref(), &found.record, now);
             versions.push(version(&encoding, found, owner, restored));
         }
     }

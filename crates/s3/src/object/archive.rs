@@ -8,6 +8,7 @@ use crate::record::put;
 use crate::service::S3;
 use crate::time;
 use http::{HeaderMap, StatusCode};
+use model::lifecycle::days_after;
 use model::time::Timestamp;
 use objects::{Record, Version};
 use s3s::dto::{
@@ -21,9 +22,8 @@ const ARCHIVES: [&str; 2] = [FLEXIBLE, DEEP];
 const FLEXIBLE: &str = "GLACIER";
 /// S3 Glacier Deep Archive.
 const DEEP: &str = "DEEP_ARCHIVE";
-const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// Most days that a copy is kept: a hundred years, as for a retention.
-const DAYS_MAX: i32 = 36_500;
+const DAYS_MAX: u32 = 36_500;
 
 fn archived(record: &Record) -> bool {
     record.storage_class.as_deref().is_some_and(|class| ARCHIVES.contains(&class))
@@ -91,7 +91,7 @@ pub(crate) async fn restore(s3: &S3, request: S3Request<RestoreObjectInput>) -> 
 /// What a request wants.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
-    days: i64,
+    days: u32,
     expedited: bool,
 }
 
@@ -109,11 +109,11 @@ impl Asked {
             Some(Tier::EXPEDITED) => true,
             Some(_) => return Err(malformed_xml()),
         };
-        let days = request.days.filter(|days| *days > 0).ok_or_else(malformed_xml)?;
+        let days = request.days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0).ok_or_else(malformed_xml)?;
         if days > DAYS_MAX {
             return Err(error::argument("Days", days, "The number of days is too large"));
         }
-        Ok(Self { days: i64::from(days), expedited })
+        Ok(Self { days, expedited })
     }
 
     /// When the copy ends: the midnight (UTC) after so many days.
@@ -127,7 +127,7 @@ impl Asked {
         if self.expedited && record.storage_class.as_deref() == Some(DEEP) {
             return Err(s3_error!(InvalidArgument, "Retrieval option is not supported by this storage class"));
         }
-        Ok(Timestamp((now.0 / DAY_MILLIS + self.days + 1) * DAY_MILLIS))
+        Ok(days_after(now, self.days))
     }
 }
 
@@ -137,6 +137,8 @@ mod tests {
     use super::*;
     use model::scope::AccountId;
     use s3s::dto::GlacierJobParameters;
+
+    const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
     fn record(class: Option<&str>) -> Record {
         Record { storage_class: class.map(Into::into), ..Record::new("123456789012".parse::<AccountId>().unwrap()) }
@@ -177,7 +179,7 @@ mod tests {
         }
         assert_eq!(code(asked(1, "Expedited").unwrap().until(&record(Some(DEEP)), now)), "InvalidArgument");
         assert_eq!(code(asked(0, "Standard")), "MalformedXML");
-        assert_eq!(code(asked(DAYS_MAX + 1, "Standard")), "InvalidArgument");
+        assert_eq!(code(asked(36_501, "Standard")), "InvalidArgument");
         assert_eq!(code(asked(1, "Slow")), "MalformedXML");
         assert_eq!(code(Asked::read(None)), "MalformedXML");
     }
