@@ -78,6 +78,17 @@ SIGNALS
 CONFIGURATION (the whole of --config's file)
 ", include_str!("../../../docs/guide/pileus.toml")))]
     Serve(ServeArgs),
+    /// Take the database in the data directory for the truth, where `serve` refuses to open it.
+    ///
+    /// A data directory is of one cloud: `serve` refuses a database that is missing, of another cloud, or older than what was made for it, and
+    /// directories that aren't the ones that the cloud made. First put back what is missing: from a backup, or by mounting its disk. If it is
+    /// lost, this accepts what is there. At the next start, volumes and images that the database doesn't name are set aside in lost+found for 7
+    /// days, and guests that it doesn't name are told to power off; volumes that have no file are in the state `error`.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus adopt                                    while no server runs
+    pileus --data-dir /srv/cloud adopt && pileus --data-dir /srv/cloud serve")]
+    Adopt,
     /// Print the shell commands that point AWS clients at this cloud: eval "$(pileus env)".
     ///
     /// Sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_REGION and AWS_ENDPOINT_URL to the first account's, and

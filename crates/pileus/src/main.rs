@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config;
 mod http;
+mod identity;
 mod parts;
 mod places;
 mod progress;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(dir, &args),
         Command::Doctor { config, json } => commands::doctor::run(dir, config.as_deref(), json),
+        Command::Adopt => commands::adopt::run(dir),
         Command::Env => commands::env::run(dir),
         Command::Status { json } => commands::status::run(dir, json),
         Command::Account(AccountCommand::Create { name }) => commands::account::create(dir, name),

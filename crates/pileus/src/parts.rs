@@ -2,6 +2,7 @@
 
 use crate::config::{self, Config};
 use crate::http::Services;
+use crate::identity::{self, DataDirectory};
 use crate::scrub::Report;
 use anyhow::{Context as _, Result};
 use api::ports::{Console, PortError, Ports};
@@ -35,6 +36,7 @@ use tokio::sync::Notify;
 /// The parts that the operator's socket and the loops share.
 pub(crate) struct Parts {
     pub(crate) data_dir: PathBuf,
+    pub(crate) directory: Arc<DataDirectory>,
     pub(crate) config: Config,
     pub(crate) endpoint: String,
     pub(crate) store: Store,
@@ -82,7 +84,7 @@ impl Ports for DriverPorts {
 /// Opens the store and the drivers, and puts the gate and the loops before them.
 pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpoint: String) -> Result<(Arc<Parts>, Services)> {
     let mode = if simulate { Mode::Simulated } else { Mode::Real };
-    let store = Store::open(&data_dir.join("state.db"), mode, Arc::new(NoFaults)).context("can't open the store")?;
+    let (store, directory) = identity::open(data_dir, mode)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let now = clock.now();
     store.write(move |tx| api::bootstrap::account_ensure_default(tx, now, &mut rand::rng())).await??;
@@ -105,6 +107,7 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
     let s3 = s3::Front::new(objects.clone(), store.clone(), clock.clone(), rand::rng(), config.s3.settings());
     let parts = Parts {
         data_dir: data_dir.into(),
+        directory,
         config,
         endpoint,
         store,

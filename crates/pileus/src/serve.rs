@@ -94,6 +94,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let loops = tokio::spawn(parts.reconciler.clone().run(stopping.clone()));
     let scrub = scrub::run(parts.objects.clone(), parts.config.s3.clone(), parts.clock.clone(), parts.scrub.clone(), stopping.clone());
     let scrub = tokio::spawn(scrub);
+    let mark = tokio::spawn(parts.directory.clone().keep(stopping.clone()));
     let operator = tokio::spawn(admin::server::serve(socket, parts.clone(), stopping.clone()));
     let upkeep = tokio::spawn(services.s3.upkeep(stopping.clone()));
     let answers = tokio::spawn(http::serve(listener, Arc::new(services), http::CONNECTIONS_MAX, stopping));
@@ -111,6 +112,8 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     loops.await?;
     scrub.await?;
     upkeep.await?;
+    mark.await?;
+    parts.directory.raise_or_warn().await;
     // The socket goes last: while it stands, a cloud is there.
     let _ = std::fs::remove_file(data_dir.join(admin::SOCKET));
     Ok(())

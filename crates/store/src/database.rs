@@ -3,6 +3,8 @@
 use crate::Mode;
 use crate::audit::{AUDIT_AGE_MAX_MILLIS, AUDIT_RECORDS_MAX, AuditRecord};
 use crate::error::OpenError;
+use crate::identity::{Found, Identity};
+use crate::snapshot::Snapshot;
 use crate::table::Tables;
 use crate::tx::Working;
 use model::scope::Scope;
@@ -58,20 +60,63 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the file, or creates it with this mode.
-    pub(crate) fn open(path: &Path, mode: Mode) -> Result<Self, OpenError> {
+    /// Opens the file, or creates it with this mode, if `check` agrees to what is found there. The identity that `check` gives back is kept in it.
+    pub(crate) fn open(
+        path: &Path,
+        mode: Mode,
+        check: impl FnOnce(Found<'_>) -> Result<Option<Identity>, String>,
+    ) -> Result<(Self, Snapshot), OpenError> {
         let lock = lock(path)?;
-        create(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
+        let refused = |reason| OpenError::Refused { path: path.into(), reason };
+        let bytes = size(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
+        let mut check = Some(check);
+        let mut wanted = None;
+        if bytes.is_none_or(|bytes| bytes == 0) {
+            wanted = check.take().map(|check| check(Found::Nothing { bytes })).transpose().map_err(refused)?.flatten();
+            create(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
+        }
+        let unclean = size(&wal(path)).ok().flatten().is_some_and(|bytes| bytes > 0);
         let mut connection =
             Connection::open_with_flags_and_vfs(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX, VFS)?;
         connection.busy_timeout(BUSY_WAIT)?;
-        check_header(&connection, path)?;
+        let has_tables = check_header(&connection, path)?;
+        if unclean {
+            quick_check(&connection, path)?;
+        }
+        if !has_tables && let Some(check) = check.take() {
+            wanted = check(Found::Nothing { bytes }).map_err(refused)?;
+        }
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "trusted_schema", false)?;
         migrate(&mut connection, path, MIGRATIONS)?;
         settle_mode(&connection, path, mode)?;
-        Ok(Self { connection, audit_added: 0, _lock: lock })
+        let mut database = Self { connection, audit_added: 0, _lock: lock };
+        let (tables, revision) = database.load()?;
+        let snapshot = Snapshot { tables, revision, mode };
+        let identity = database.identity()?;
+        if let Some(check) = check.take() {
+            wanted = check(Found::Cloud { identity: identity.clone(), snapshot: &snapshot }).map_err(refused)?;
+        }
+        if let Some(wanted) = wanted.filter(|wanted| identity.as_ref() != Some(wanted)) {
+            database.identity_put(&wanted)?;
+        }
+        Ok((database, snapshot))
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, OpenError> {
+        let Some(cloud) = meta(&self.connection, "cloud")? else { return Ok(None) };
+        let epoch = meta(&self.connection, "epoch")?.and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        Ok(Some(Identity { cloud, epoch }))
+    }
+
+    fn identity_put(&mut self, identity: &Identity) -> Result<(), OpenError> {
+        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (name, value) in [("cloud", &identity.cloud), ("epoch", &identity.epoch.to_string())] {
+            tx.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", params![name, value])?;
+        }
+        tx.commit()?;
+        Ok(())
     }
 
     /// Reads every document, and the revision of the last commit.
@@ -151,6 +196,20 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// The size of a file, if there is one.
+fn size(path: &Path) -> std::io::Result<Option<u64>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The write-ahead log of a database.
+fn wal(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}-wal", path.display()))
+}
+
 /// Creates the file before SQLite does, since it holds secrets: only its owner may read it. The log takes its permissions from it.
 fn create(path: &Path) -> std::io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
@@ -166,15 +225,21 @@ fn create(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Refuses the database of another program before anything of it is changed.
-fn check_header(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+/// Refuses the database of another program before anything of it is changed. Gives back whether there are tables.
+fn check_header(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
     let application_id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
     if application_id == APPLICATION_ID || (application_id == 0 && tables == 0) {
-        Ok(())
+        Ok(tables > 0)
     } else {
         Err(OpenError::NotOurs { path: path.into(), application_id })
     }
+}
+
+/// Checks the structure of a database whose write-ahead log was left behind: the file may have been exchanged for an older one beside the newer log.
+fn quick_check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(OpenError::Damaged { path: path.into(), found }) }
 }
 
 /// Applies the migrations that the database hasn't had yet, each in a transaction with its number.

@@ -11,6 +11,10 @@ fn account(n: u32, name: &str) -> Account {
     Account { id: format!("{n:012}").parse().unwrap(), name: name.into(), created: Timestamp(1) }
 }
 
+fn open(path: &Path) -> Result<(Database, Snapshot), OpenError> {
+    Database::open(path, Mode::Real, |_| Ok(None))
+}
+
 fn version(path: &Path) -> i32 {
     Connection::open(path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
@@ -27,7 +31,7 @@ fn an_older_database_is_brought_up_to_date_and_keeps_its_documents() {
             old.execute("INSERT INTO document VALUES ('account', '', '', '000000000001', 3, ?1)", [body]).unwrap();
         }
         drop(old);
-        let (tables, _) = Database::open(&path, Mode::Real).unwrap().load().unwrap();
+        let tables = open(&path).unwrap().1.tables;
         assert_eq!(tables.accounts.get(&account(1, "old").id).map(|a| a.name.as_str()), (known > 0).then_some("old"));
         assert_eq!(version(&path), i32::try_from(MIGRATIONS.len()).unwrap());
     }
@@ -49,27 +53,27 @@ fn a_migration_that_fails_leaves_the_version_before_it() {
 fn a_newer_database_and_a_foreign_one_are_refused_untouched() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
-    drop(Database::open(&path, Mode::Real).unwrap());
+    drop(open(&path).unwrap());
     let newer = MIGRATIONS.len() + 1;
     Connection::open(&path).unwrap().pragma_update(None, "user_version", newer as i64).unwrap();
-    assert!(matches!(Database::open(&path, Mode::Real), Err(OpenError::Newer { found, .. }) if found as usize == newer));
+    assert!(matches!(open(&path), Err(OpenError::Newer { found, .. }) if found as usize == newer));
 
     let foreign = directory.path().join("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     let before = std::fs::read(&foreign).unwrap();
-    assert!(matches!(Database::open(&foreign, Mode::Real), Err(OpenError::NotOurs { application_id: 0, .. })));
+    assert!(matches!(open(&foreign), Err(OpenError::NotOurs { application_id: 0, .. })));
     assert_eq!(std::fs::read(&foreign).unwrap(), before);
 
     let text = directory.path().join("text.db");
     std::fs::write(&text, "not a database, but long enough that it could have been one".repeat(20)).unwrap();
-    assert!(matches!(Database::open(&text, Mode::Real), Err(OpenError::Database(_))));
+    assert!(matches!(open(&text), Err(OpenError::Database(_))));
 }
 
 #[test]
 fn an_unreadable_document_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
-    let database = Database::open(&path, Mode::Real).unwrap();
+    let (database, _) = open(&path).unwrap();
     database.connection.execute("INSERT INTO document VALUES ('account', '', '', '000000000001', 3, '{}')", ()).unwrap();
     match database.load() {
         Err(OpenError::Document { kind, id, reason, .. }) => {
@@ -105,7 +109,7 @@ async fn a_full_disk_refuses_the_batch_and_reads_go_on() {
     };
     tokio::select! { biased; () = calls => {}, () = writer.run() => panic!("a store is still there") }
     drop(store);
-    let (tables, _) = Database::open(&path, Mode::Real).unwrap().load().unwrap();
+    let tables = open(&path).unwrap().1.tables;
     let names: Vec<&str> = tables.accounts.values().map(|a| a.name.as_str()).collect();
     assert_eq!(names, ["small", "later"], "the disk holds what was published");
 }
@@ -114,7 +118,7 @@ async fn a_full_disk_refuses_the_batch_and_reads_go_on() {
 fn the_audit_trail_is_pruned_by_count_and_by_age() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.db");
-    let mut database = Database::open(&path, Mode::Real).unwrap();
+    let (mut database, _) = open(&path).unwrap();
     let scope = Scope { account: "111111111111".parse().unwrap(), region: "us-east-1".parse().unwrap() };
     let record = |time: i64| AuditRecord {
         time: Timestamp(time),
@@ -139,4 +143,67 @@ fn the_audit_trail_is_pruned_by_count_and_by_age() {
     assert_eq!(times(&path).len(), 100);
     let count: i64 = database.connection.query_row("SELECT count(*) FROM audit", (), |row| row.get(0)).unwrap();
     assert_eq!(count, AUDIT_PRUNE_RECORDS);
+}
+
+/// What the check is told of, and that nothing is made if it refuses.
+#[test]
+fn what_is_found_is_checked_before_anything_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let ours = Identity { cloud: "c0ffee".into(), epoch: 0 };
+    let refuse = |found: Found<'_>| match found {
+        Found::Nothing { bytes } => Err(format!("nothing {bytes:?}")),
+        Found::Cloud { identity, snapshot } => Err(format!("{identity:?} {} {}", snapshot.revision(), snapshot.accounts().count())),
+    };
+    let refused = |path: &Path| match Database::open(path, Mode::Real, refuse) {
+        Err(OpenError::Refused { reason, .. }) => reason,
+        other => panic!("{:?}", other.map(drop)),
+    };
+    assert_eq!(refused(&path), "nothing None");
+    assert!(!path.exists());
+    std::fs::write(&path, b"").unwrap();
+    assert_eq!(refused(&path), "nothing Some(0)");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+
+    let (mut database, _) = Database::open(&path, Mode::Real, |_| Ok(Some(ours.clone()))).unwrap();
+    let mut batch = Working::default();
+    crate::SystemTx::new(&mut batch).account_put(account(1, "first"));
+    database.commit(&batch, 1).unwrap();
+    // A plain copy of the open database lacks the log: it has a header and no tables.
+    let copy = directory.path().join("copy.db");
+    std::fs::copy(&path, &copy).unwrap();
+    drop(database);
+    let bytes = std::fs::metadata(&copy).unwrap().len();
+    assert_eq!(refused(&copy), format!("nothing Some({bytes})"));
+    assert_eq!(refused(&path), format!("{:?} 1 1", Some(&ours)));
+    // No identity is given: the one that is there stays.
+    drop(open(&path).unwrap());
+    assert_eq!(refused(&path), format!("{:?} 1 1", Some(&ours)));
+}
+
+/// An older file beside a newer log is structurally broken as soon as pages are missing between them.
+#[test]
+fn a_file_and_a_log_of_two_times_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, kept) = (directory.path().join("state.db"), directory.path().join("kept.db"));
+    let put = |database: &mut Database, numbers: std::ops::Range<u32>| {
+        for n in numbers {
+            let mut batch = Working::default();
+            crate::SystemTx::new(&mut batch).account_put(account(n, &"x".repeat(500)));
+            database.commit(&batch, u64::from(n)).unwrap();
+        }
+    };
+    let (mut database, _) = open(&path).unwrap();
+    put(&mut database, 1..50);
+    drop(database);
+    std::fs::copy(&path, &kept).unwrap();
+    let (mut database, _) = open(&path).unwrap();
+    put(&mut database, 50..300);
+    database.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    put(&mut database, 300..310);
+    database.abandon();
+    drop(database);
+    std::fs::copy(&kept, &path).unwrap();
+    let error = open(&path).map(drop).unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. } | OpenError::Database(_)), "{error}");
 }

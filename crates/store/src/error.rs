@@ -34,6 +34,22 @@ pub enum OpenError {
         /// The id in its header.
         application_id: i32,
     },
+    /// Its structure is broken.
+    #[error("{path} is damaged ({found}): put back the copy of the last backup, without a {path}-wal from another time beside it")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says of it.
+        found: String,
+    },
+    /// It doesn't belong to what is beside it.
+    #[error("{reason}")]
+    Refused {
+        /// The database.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A newer Pileus wrote it.
     #[error("{path} has version {found}, this program knows versions up to {known}: use the newer program")]
     Newer {

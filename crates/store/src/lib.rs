@@ -10,6 +10,7 @@
 mod audit;
 mod database;
 mod error;
+mod identity;
 mod index;
 mod setting;
 mod snapshot;
@@ -20,6 +21,7 @@ mod writer;
 
 pub use audit::{AUDIT_AGE_MAX_MILLIS, AUDIT_RECORDS_MAX, AuditRecord};
 pub use error::{OpenError, StoreError};
+pub use identity::{Found, Identity};
 pub use setting::Setting;
 pub use snapshot::{Snapshot, UsedIps, View};
 pub use table::{Document, Noun, Unique};
@@ -89,7 +91,21 @@ impl Store {
     /// # Errors
     /// If it is in use, of the other mode, of another program or a newer one, or can't be read.
     pub fn open(path: &Path, mode: Mode, faults: Arc<dyn Faults>) -> Result<Self, OpenError> {
-        let (mut store, writer) = Self::open_without_thread(path, mode, faults)?;
+        Self::open_checked(path, mode, faults, |_| Ok(None))
+    }
+
+    /// As [`Store::open`], if `check` agrees to what is found there. It is called once, while the database is locked and before anything of
+    /// it is created; the identity that it gives back is kept in the database.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`OpenError::Refused`] with what `check` says.
+    pub fn open_checked(
+        path: &Path,
+        mode: Mode,
+        faults: Arc<dyn Faults>,
+        check: impl FnOnce(Found<'_>) -> Result<Option<Identity>, String>,
+    ) -> Result<Self, OpenError> {
+        let (mut store, writer) = Self::prepare(path, mode, faults, check)?;
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(|| writer.run_blocking());
         let thread = thread.map_err(|source| OpenError::Io { path: path.into(), source })?;
         store._thread = Some(Arc::new(WriterThread(Some(thread))));
@@ -101,10 +117,18 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_without_thread(path: &Path, mode: Mode, faults: Arc<dyn Faults>) -> Result<(Self, Writer), OpenError> {
-        let database = Database::open(path, mode)?;
-        let (tables, revision) = database.load()?;
-        let snapshot = ArcSwap::from_pointee(Snapshot { tables, revision, mode });
-        let published = Arc::new(Published { snapshot, revision: watch::Sender::new(revision) });
+        Self::prepare(path, mode, faults, |_| Ok(None))
+    }
+
+    fn prepare(
+        path: &Path,
+        mode: Mode,
+        faults: Arc<dyn Faults>,
+        check: impl FnOnce(Found<'_>) -> Result<Option<Identity>, String>,
+    ) -> Result<(Self, Writer), OpenError> {
+        let (database, snapshot) = Database::open(path, mode, check)?;
+        let revision = snapshot.revision;
+        let published = Arc::new(Published { snapshot: ArcSwap::from_pointee(snapshot), revision: watch::Sender::new(revision) });
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
         let writer = Writer { queue, database, published: published.clone(), faults, crashed: None };
         Ok((Self { queue: sender, published, path: Arc::new(path.into()), _thread: None }, writer))

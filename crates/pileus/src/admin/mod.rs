@@ -67,6 +67,9 @@ pub(crate) struct Status {
     pub(crate) version: String,
     /// `real`, or `simulated`: no guest runs then.
     pub(crate) mode: String,
+    /// Which cloud it is: what its database and its data directory carry.
+    #[serde(default)]
+    pub(crate) cloud_id: String,
     pub(crate) endpoint: String,
     pub(crate) accelerator: String,
     pub(crate) accelerator_reason: String,

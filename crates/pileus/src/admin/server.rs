@@ -187,6 +187,7 @@ async fn status(parts: &Parts) -> Result<Status> {
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         mode: parts.store.mode().as_str().into(),
+        cloud_id: parts.directory.cloud().into(),
         endpoint: parts.endpoint.clone(),
         accelerator: parts.accelerator.0.into(),
         accelerator_reason: parts.accelerator.1.clone(),

@@ -1,6 +1,7 @@
 //! What each command does.
 
 pub(crate) mod account;
+pub(crate) mod adopt;
 pub(crate) mod console;
 pub(crate) mod doctor;
 pub(crate) mod env;

@@ -33,6 +33,7 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
     let objects = format!("{versions} versions in {buckets} buckets, {bytes}; {checked}");
     let mut rows = vec![
         ("cloud", format!("pileus {}, {mode}", status.version)),
+        ("cloud id", status.cloud_id.clone()),
         ("endpoint", status.endpoint.clone()),
         ("accelerator", format!("{}: {}", status.accelerator, status.accelerator_reason)),
         ("way out", status.way_out.clone()),

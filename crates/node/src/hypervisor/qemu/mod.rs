@@ -133,6 +133,28 @@ pub fn console_connect(data_dir: &Path, id: &InstanceId) -> Result<std::os::unix
     Place::new(&data_dir.join("machines"), id).connect(place::CONSOLE)
 }
 
+/// The machines that have a process, as whoever may enter the data directory can tell without a driver.
+///
+/// # Errors
+/// If the directory or a machine's lock can't be read.
+pub fn machines_alive(data_dir: &Path) -> Result<Vec<InstanceId>> {
+    let machines = data_dir.join("machines");
+    let mut alive = Vec::new();
+    let entries = match fs::read_dir(&machines) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(alive),
+        other => other.with_context(|| format!("read {}", machines.display()))?,
+    };
+    for entry in entries {
+        let name = entry.with_context(|| format!("read {}", machines.display()))?.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<InstanceId>().ok()) else { continue };
+        if Place::new(&machines, &id).qemu().is_taken()? {
+            alive.push(id);
+        }
+    }
+    alive.sort();
+    Ok(alive)
+}
+
 /// The user and group of a process.
 #[derive(Debug, Clone, Copy)]
 struct User {
