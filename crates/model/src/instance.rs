@@ -15,10 +15,12 @@
 //! User Guide.)
 
 use crate::ids::{ImageId, InstanceId, NetworkInterfaceId, ReservationId, SubnetId, VolumeId, VpcId};
+use crate::impairment::Impairment;
 use crate::metadata::MetadataOptions;
 use crate::tag::Tags;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// A virtual machine, as wanted. What a host has of it is in no document: the reconcile loop asks.
@@ -62,6 +64,9 @@ pub struct Instance {
     pub state: State,
     /// Why it stands there, if it isn't running.
     pub state_reason: Option<StateReason>,
+    /// What keeps it from working although it runs, each with the time since when. Empty unless it is running.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub impairments: BTreeMap<Impairment, Timestamp>,
     /// `User initiated (2026-11-24 04:07:39 GMT)` after a stop or a terminate, else empty.
     pub state_transition_reason: String,
     /// Counts its starts, from 1.
@@ -201,6 +206,13 @@ pub enum Event {
         /// How, for the owner.
         reason: String,
     },
+    /// What impairs the running instance was seen to be exactly this; nothing, once it works again.
+    Impaired {
+        /// The causes.
+        by: BTreeSet<Impairment>,
+        /// The details, for the log.
+        details: String,
+    },
     /// The host was started anew, and what ran on it is gone with no fault of the instance.
     HostRestarted,
     /// Nothing is left of its machine (and, when shutting down, of what goes with it).
@@ -256,6 +268,9 @@ impl Instance {
     pub fn apply(&mut self, event: &Event, now: Timestamp) -> Result<bool, Refused> {
         use Event as E;
         use State as S;
+        if let E::Impaired { by, .. } = event {
+            return Ok(self.impair(by, now));
+        }
         let ending = |force| Ending { since: now, force };
         let (state, reason) = match (&self.state, event) {
             (S::Pending, E::Started) => (S::Running, None),
@@ -298,7 +313,8 @@ impl Instance {
             (
                 S::Stopping(_) | S::ShuttingDown(_) | S::Stopped | S::Terminated { .. },
                 E::Started | E::StartFailed { .. } | E::GuestPoweredOff | E::MachineDied { .. } | E::HostRestarted,
-            ) => return Ok(false),
+            )
+            | (_, E::Impaired { .. }) => return Ok(false),
             (S::Running, E::StartFailed { .. } | E::Gone)
             | (S::Pending, E::StopWanted { .. } | E::Gone)
             | (S::Stopping(_) | S::ShuttingDown(_) | S::Terminated { .. }, E::StartWanted)
@@ -307,14 +323,38 @@ impl Instance {
         match event {
             E::StopWanted { .. } | E::TerminateWanted { .. } => self.state_transition_reason = format!("User initiated ({})", now.gmt()),
             E::StartWanted => self.state_transition_reason.clear(),
-            E::Started | E::StartFailed { .. } | E::GuestPoweredOff | E::MachineDied { .. } | E::HostRestarted | E::Gone => {}
+            E::Started
+            | E::StartFailed { .. }
+            | E::GuestPoweredOff
+            | E::MachineDied { .. }
+            | E::Impaired { .. }
+            | E::HostRestarted
+            | E::Gone => {}
         }
         if state != S::Running {
             self.reboot_since = None;
+            self.impairments.clear();
         }
         self.state = state;
         self.state_reason = reason;
         Ok(true)
+    }
+
+    /// Records what impairs the instance; a cause that was there before keeps its time. Whether anything changed.
+    fn impair(&mut self, by: &BTreeSet<Impairment>, now: Timestamp) -> bool {
+        // What the loop saw before a newer wish was committed: the wish stands.
+        if self.state != State::Running || self.impairments.keys().eq(by) {
+            return false;
+        }
+        self.impairments = by.iter().map(|cause| (*cause, self.impairments.get(cause).copied().unwrap_or(now))).collect();
+        true
+    }
+
+    /// `StateReason`: why it stands where it does, or what impairs it while it runs.
+    #[must_use]
+    pub fn reason(&self) -> Option<StateReason> {
+        let impaired = || self.impairments.keys().next().map(|cause| StateReason::internal_error(cause.message()));
+        self.state_reason.clone().or_else(impaired)
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn instance(state: State, run: u64, shutdown_behavior: ShutdownBehavi
         volumes: Vec::new(),
         state,
         state_reason: Some(StateReason { code: "old".into(), message: "old".into() }),
+        impairments: BTreeMap::new(),
         state_transition_reason: "old".into(),
         run,
         launch_time: THEN,
@@ -66,7 +67,7 @@ fn states() -> [State; 8] {
 }
 
 /// Every event, likewise.
-fn events() -> [Event; 11] {
+fn events() -> [Event; 12] {
     match Event::Started {
         Event::Started
         | Event::StartFailed { .. }
@@ -75,6 +76,7 @@ fn events() -> [Event; 11] {
         | Event::TerminateWanted { .. }
         | Event::GuestPoweredOff
         | Event::MachineDied { .. }
+        | Event::Impaired { .. }
         | Event::HostRestarted
         | Event::Gone => {}
     }
@@ -91,20 +93,21 @@ fn events() -> [Event; 11] {
         Event::MachineDied { reason },
         Event::HostRestarted,
         Event::Gone,
+        Event::Impaired { by: BTreeSet::new(), details: String::new() },
     ]
 }
 
 /// The table for an instance that ran before and that its guest stops. A row is a state, in the order of [`states`]; a column an
 /// event, in the order of [`events`]. `=` is no change, `x` refused, `!` after a state: without asking the guest.
-const TABLE: [[&str; 11]; 8] = [
-    ["running", "stopping!", "=", "x", "x", "shutting-down", "shutting-down!", "stopping!", "stopping!", "=", "x"],
-    ["=", "x", "=", "stopping", "stopping!", "shutting-down", "shutting-down!", "stopping!", "stopping!", "=", "x"],
-    ["=", "=", "x", "=", "stopping!", "shutting-down", "shutting-down!", "=", "=", "=", "stopped"],
-    ["=", "=", "x", "=", "=", "shutting-down!", "shutting-down!", "=", "=", "=", "stopped"],
-    ["=", "=", "pending", "=", "=", "shutting-down", "shutting-down!", "=", "=", "=", "="],
-    ["=", "=", "x", "x", "x", "=", "shutting-down!", "=", "=", "=", "terminated"],
-    ["=", "=", "x", "x", "x", "=", "=", "=", "=", "=", "terminated"],
-    ["=", "=", "x", "x", "x", "=", "=", "=", "=", "=", "="],
+const TABLE: [[&str; 12]; 8] = [
+    ["running", "stopping!", "=", "x", "x", "shutting-down", "shutting-down!", "stopping!", "stopping!", "=", "x", "="],
+    ["=", "x", "=", "stopping", "stopping!", "shutting-down", "shutting-down!", "stopping!", "stopping!", "=", "x", "="],
+    ["=", "=", "x", "=", "stopping!", "shutting-down", "shutting-down!", "=", "=", "=", "stopped", "="],
+    ["=", "=", "x", "=", "=", "shutting-down!", "shutting-down!", "=", "=", "=", "stopped", "="],
+    ["=", "=", "pending", "=", "=", "shutting-down", "shutting-down!", "=", "=", "=", "=", "="],
+    ["=", "=", "x", "x", "x", "=", "shutting-down!", "=", "=", "=", "terminated", "="],
+    ["=", "=", "x", "x", "x", "=", "=", "=", "=", "=", "terminated", "="],
+    ["=", "=", "x", "x", "x", "=", "=", "=", "=", "=", "=", "="],
 ];
 
 fn outcome(before: &Instance, event: &Event) -> (String, Instance) {

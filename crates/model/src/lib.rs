@@ -12,6 +12,7 @@ pub mod fault;
 pub mod filter;
 pub mod ids;
 pub mod image;
+pub mod impairment;
 pub mod instance;
 pub mod instance_type;
 pub mod key_pair;

@@ -1,6 +1,7 @@
 //! A machine as a hypervisor is told to run it, and as it is found.
 
 use crate::ids::{ImageId, InstanceId, NetworkInterfaceId, VolumeId};
+use crate::impairment::Impairment;
 use crate::network_interface::Mac;
 
 /// What a machine is to be.
@@ -79,7 +80,9 @@ pub enum Activity {
     Running,
     /// It stands still since a disk gave an error (no space, or I/O): it goes on when the cause is gone.
     Paused {
-        /// What the disk said.
+        /// What kind of error.
+        cause: Impairment,
+        /// Which disk, and what it said; for the operator.
         reason: String,
     },
     /// The guest powered itself off; what is left waits to be removed.

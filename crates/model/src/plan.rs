@@ -7,11 +7,13 @@
 //! ([`Step::End`]) needs no observation, since removing is right whatever there is.
 
 use crate::image::{Boot, Image};
+use crate::impairment::Impairment;
 use crate::instance::{Ending, Event, Instance, POWER_OFF_MILLIS, State, TERMINATED_VISIBLE_MILLIS};
 use crate::instance_type::InstanceType;
 use crate::machine::{Activity, Disk, Interface, MachineSpec, Observed};
 use crate::network_interface::NetworkInterface;
 use crate::time::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How often the power button is pressed again while the guest goes on, in milliseconds: a guest that is still booting misses it.
@@ -195,6 +197,8 @@ pub fn next(instance: &Instance, observed: Option<&Observed>, memory: &Memory, h
     match &instance.state {
         State::Pending => pending(instance, &machine, memory),
         State::Running => running(instance, &machine, memory, host, now),
+        // What it couldn't write is deleted with its volumes.
+        State::ShuttingDown(_) if matches!(machine, Sight::Does(Activity::Paused { .. })) => Step::End,
         State::Stopping(ending) | State::ShuttingDown(ending) => end(instance.run, ending, &machine, memory, now),
         State::Stopped if memory.remains => Step::Clear,
         State::Stopped => Step::Wait(Wait::default()),
@@ -223,16 +227,38 @@ fn running(instance: &Instance, machine: &Sight<'_>, memory: &Memory, host: Host
     match (machine, instance.reboot_since) {
         (Sight::Unknown, _) => wait(None, Why::Unknown),
         (Sight::Absent, _) => vanished(instance, memory, host),
-        (Sight::Does(Activity::Running), None) => Step::Wait(Wait::default()),
         (Sight::Does(Activity::Running | Activity::Paused { .. }), Some(since)) if now.millis_since(since) >= REBOOT_MILLIS => {
             Step::Reset { reboot_since: since }
         }
+        (Sight::Does(Activity::Running), None) if went_on_just_now(instance, memory, now) => {
+            let until = memory.resumed.map(|at| at.plus_millis(RESUME_AGAIN_MILLIS));
+            wait(until, Why::DiskError { reason: "it goes on after a disk error, and may be stopped by another".into() })
+        }
+        (Sight::Does(does @ (Activity::Running | Activity::Paused { .. })), _) if !instance.impairments.keys().eq(&impairments(does)) => {
+            let details = if let Activity::Paused { reason, .. } = does { reason.clone() } else { String::new() };
+            Step::Record(Event::Impaired { by: impairments(does), details })
+        }
+        (Sight::Does(Activity::Running), None) => Step::Wait(Wait::default()),
         (Sight::Does(Activity::Running), Some(since)) => ask(instance.run, since, since.plus_millis(REBOOT_MILLIS), memory, now),
-        (Sight::Does(Activity::Paused { reason }), since) => paused(reason, since.map(|s| s.plus_millis(REBOOT_MILLIS)), memory, now),
+        (Sight::Does(Activity::Paused { reason, .. }), since) => paused(reason, since.map(|s| s.plus_millis(REBOOT_MILLIS)), memory, now),
         (Sight::Does(Activity::PoweredOff | Activity::Crashed { .. }), Some(since)) => Step::Reset { reboot_since: since },
         (Sight::Does(Activity::PoweredOff), None) => Step::Record(Event::GuestPoweredOff),
         (Sight::Does(Activity::Crashed { reason }), None) => Step::Record(Event::MachineDied { reason: reason.clone() }),
     }
+}
+
+/// What impairs an instance whose machine does this.
+fn impairments(does: &Activity) -> BTreeSet<Impairment> {
+    match does {
+        Activity::Paused { cause, .. } => BTreeSet::from([*cause]),
+        Activity::Running | Activity::PoweredOff | Activity::Crashed { .. } => BTreeSet::new(),
+    }
+}
+
+/// Whether the machine was let go on after a disk error too short a time ago to say that the cause is gone. While it isn't, the machine runs
+/// for a moment after each try, and the instance stays impaired.
+fn went_on_just_now(instance: &Instance, memory: &Memory, now: Timestamp) -> bool {
+    !instance.impairments.is_empty() && memory.resumed.is_some_and(|at| waits(at, RESUME_AGAIN_MILLIS, now))
 }
 
 /// A machine that ran is not there: it went with the host, or it died.
@@ -257,7 +283,7 @@ fn end(run: u64, ending: &Ending, machine: &Sight<'_>, memory: &Memory, now: Tim
     }
     match machine {
         Sight::Does(Activity::Running) => ask(run, ending.since, deadline, memory, now),
-        Sight::Does(Activity::Paused { reason }) => paused(reason, Some(deadline), memory, now),
+        Sight::Does(Activity::Paused { reason, .. }) => paused(reason, Some(deadline), memory, now),
         Sight::Does(Activity::PoweredOff | Activity::Crashed { .. }) | Sight::Absent => Step::End,
         Sight::Unknown => wait(Some(deadline), Why::Unknown),
     }

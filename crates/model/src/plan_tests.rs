@@ -21,7 +21,7 @@ fn crashed() -> Activity {
 }
 
 fn full() -> Activity {
-    Activity::Paused { reason: "no space".into() }
+    Activity::Paused { cause: Impairment::DiskFull, reason: "no space".into() }
 }
 
 /// Every observation; the last is of an earlier run.
@@ -56,6 +56,7 @@ fn name(step: &Step) -> String {
         Step::Record(Event::StartFailed { .. }) => "failed".into(),
         Step::Record(Event::GuestPoweredOff) => "off".into(),
         Step::Record(Event::MachineDied { .. }) => "died".into(),
+        Step::Record(Event::Impaired { by, .. }) => format!("impaired by {}", by.len()),
         Step::Record(
             event @ (Event::StartWanted | Event::StopWanted { .. } | Event::TerminateWanted { .. } | Event::HostRestarted | Event::Gone),
         ) => {
@@ -79,12 +80,12 @@ fn every_state_and_observation() {
     let asked = ["unknown", "end", "press", "resume", "end", "end", "end"];
     let rows = [
         (State::Pending, None, ["unknown", "start", "started", "started", "off", "died", "start"]),
-        (State::Running, None, ["unknown", "died", "wait", "resume", "off", "died", "died"]),
-        (State::Running, Some(THEN), ["unknown", "died", "press", "resume", "reset", "reset", "died"]),
+        (State::Running, None, ["unknown", "died", "wait", "impaired by 1", "off", "died", "died"]),
+        (State::Running, Some(THEN), ["unknown", "died", "press", "impaired by 1", "reset", "reset", "died"]),
         (stopping(false), None, asked),
         (stopping(true), None, ["end"; 7]),
         (State::Stopped, None, ["wait"; 7]),
-        (ending(false), None, asked),
+        (ending(false), None, ["unknown", "end", "press", "end", "end", "end", "end"]),
         (ending(true), None, ["end"; 7]),
         (State::Terminated { at: THEN }, None, ["wait"; 7]),
     ];
@@ -97,7 +98,7 @@ fn every_state_and_observation() {
 fn what_went_with_the_host_is_started_again() {
     let running = of(State::Running, None);
     let restarted = names(&running, &Memory::default(), HostBoot::Restarted, SOON);
-    assert_eq!(restarted, ["unknown", "start again", "wait", "resume", "off", "died", "start again"]);
+    assert_eq!(restarted, ["unknown", "start again", "wait", "impaired by 1", "off", "died", "start again"]);
     let mut seen = Memory::default();
     seen.seen_note(RUN);
     assert_eq!(names(&running, &seen, HostBoot::Restarted, SOON)[1], "died", "it was seen after the restart, so it died by itself");
@@ -184,16 +185,32 @@ fn a_clock_that_is_set_back_holds_nothing_up() {
         ..Memory::default()
     };
     assert_eq!(name(&step(&of(State::Running, Some(THEN)), Activity::Running, &ahead, SOON)), "press");
-    assert_eq!(name(&step(&of(State::Running, None), full(), &ahead, SOON)), "resume");
+    assert_eq!(name(&step(&impaired(), full(), &ahead, SOON)), "resume");
 }
 
 #[test]
 fn a_paused_guest_is_let_go_on_now_and_then() {
     let resumed = Memory { resumed: Some(SOON), ..Memory::default() };
-    let waits = step(&of(State::Running, None), full(), &resumed, SOON);
+    let waits = step(&impaired(), full(), &resumed, SOON);
     let why = Some(Why::DiskError { reason: "no space".into() });
     assert_eq!(waits, Step::Wait(Wait { until: Some(SOON.plus_millis(RESUME_AGAIN_MILLIS)), why }));
-    assert_eq!(step(&of(State::Running, None), full(), &resumed, SOON.plus_millis(RESUME_AGAIN_MILLIS)), Step::Resume);
+    assert_eq!(step(&impaired(), full(), &resumed, SOON.plus_millis(RESUME_AGAIN_MILLIS)), Step::Resume);
+}
+
+/// Paused by a full disk since [`THEN`].
+fn impaired() -> Instance {
+    Instance { impairments: [(Impairment::DiskFull, THEN)].into(), ..of(State::Running, None) }
+}
+
+#[test]
+fn an_impaired_instance_recovers_once_it_went_on_for_a_while() {
+    let resumed = Memory { resumed: Some(SOON), ..Memory::default() };
+    let later = SOON.plus_millis(RESUME_AGAIN_MILLIS);
+    assert!(matches!(step(&impaired(), Activity::Running, &resumed, SOON), Step::Wait(Wait { until: Some(at), .. }) if at == later));
+    assert_eq!(name(&step(&impaired(), Activity::Running, &resumed, later)), "impaired by 0");
+    assert_eq!(name(&step(&of(State::Running, None), Activity::Running, &resumed, SOON)), "wait");
+    let failed = Activity::Paused { cause: Impairment::DiskFailed, reason: "failed".into() };
+    assert_eq!(name(&step(&impaired(), failed, &resumed, SOON)), "impaired by 1", "another cause");
 }
 
 #[test]

@@ -156,7 +156,13 @@ impl Reconciler {
 
     async fn record(&self, at: &At<'_>, event: Event) -> Result<(), Stop> {
         let now = self.clock.now();
-        tracing::info!(instance = %at.instance.id, run = at.instance.run, ?event, "seen");
+        if let Event::Impaired { by, details } = &event
+            && !by.is_empty()
+        {
+            tracing::warn!(instance = %at.instance.id, ?by, details, "the instance is impaired");
+        } else {
+            tracing::info!(instance = %at.instance.id, run = at.instance.run, ?event, "seen");
+        }
         let applied = self.instance_change(at, move |tx, scope, mut instance| {
             let applied = instance.apply(&event, now);
             if applied == Ok(true) {

@@ -13,6 +13,7 @@ use model::account::{AccessKey, Account};
 use model::capacity::{Host, Overcommit};
 use model::ids::InstanceId;
 use model::image::{Boot, Image};
+use model::impairment::Impairment;
 use model::instance::{Event, Instance, State};
 use model::key_pair::{KeyPair, KeyType};
 use model::network_interface::NetworkInterface;
@@ -22,6 +23,7 @@ use model::time::{Clock, Timestamp};
 use model::volume::Volume;
 use rand::SeedableRng as _;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -96,6 +98,8 @@ impl World {
                         ["as", tenant, place] => (who, region) = (if *tenant == "bob" { BOB } else { ALICE }, (*place).into()),
                         ["advance", seconds] => _ = self.clock.0.fetch_add(seconds.parse::<i64>().unwrap() * 1000, Ordering::Relaxed),
                         ["settle"] => self.settle().await,
+                        ["disk-full"] => self.impair([Impairment::DiskFull].into()).await,
+                        ["disk-mended"] => self.impair(BTreeSet::new()).await,
                         _ => panic!("{name}: unknown order {order:?}"),
                     }
                     steps.push(Step::Do(order.clone()));
@@ -182,6 +186,21 @@ impl World {
             format!("AWS4-HMAC-SHA256 Credential={id}/{place}, SignedHeaders={signed}, Signature={}", hex(&hmac(&key, &to_sign)));
         let request = Request::post("/").header("host", host).header("content-type", kind).header("x-amz-date", time);
         request.header("authorization", authorization).body(body.into()).unwrap()
+    }
+
+    /// The loop sees every running instance impaired by exactly this.
+    async fn impair(&self, by: BTreeSet<Impairment>) {
+        let now = self.clock.now();
+        let event = Event::Impaired { by, details: String::new() };
+        let impaired = self.store.write(move |tx| {
+            let all: Vec<(Scope, Instance)> = tx.all::<Instance>().map(|(s, i)| (s.clone(), (**i).clone())).collect();
+            for (scope, mut instance) in all {
+                instance.apply(&event, now).unwrap();
+                tx.put(&scope, instance);
+            }
+            Ok::<_, ()>(())
+        });
+        impaired.await.unwrap().unwrap();
     }
 
     /// What the reconcile loop would have done: machines started, ended, gone with what goes with them.

@@ -4,6 +4,7 @@
 use super::{Hypervisor, Parts};
 use async_trait::async_trait;
 use model::ids::InstanceId;
+use model::impairment::Impairment;
 use model::machine::{Activity, MachineSpec, Observed};
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +150,8 @@ async fn powered_off_and_reset(rig: &dyn Rig, id: &InstanceId) {
 async fn paused_by_its_disk(rig: &dyn Rig, id: &InstanceId) {
     let driver = rig.open().await;
     rig.happen(Deed::FillDisk).await;
-    let paused = |activity: &Activity| matches!(activity, Activity::Paused { reason } if reason.contains("no space"));
+    let paused =
+        |activity: &Activity| matches!(activity, Activity::Paused { cause: Impairment::DiskFull, reason } if reason.contains("no space"));
     driver.until_does(id, "a full disk", paused).await;
     drop(driver);
     let driver = rig.open().await;

@@ -6,6 +6,7 @@ use crate::fake::{Failure, Host};
 use anyhow::bail;
 use async_trait::async_trait;
 use model::ids::InstanceId;
+use model::impairment::Impairment;
 use model::machine::{Accelerator, Activity, MachineSpec, Observed};
 use model::time::{Clock, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,11 +116,11 @@ impl FakeHypervisorHost {
         state.notify();
     }
 
-    /// A disk of the machine fails, which pauses it, until [`Self::disk_mend`] and [`Hypervisor::resume`].
+    /// The disk of the machine's host has no space left, which pauses the machine, until [`Self::disk_mend`] and [`Hypervisor::resume`].
     pub fn disk_fail(&self, id: &InstanceId, reason: &str) {
         self.happen(id, |machine| {
             machine.disk_error = Some(reason.into());
-            machine.activity = Some(Activity::Paused { reason: reason.into() });
+            machine.activity = Some(Activity::Paused { cause: Impairment::DiskFull, reason: reason.into() });
         });
     }
 

@@ -1,6 +1,7 @@
 //! What an owner, a guest and a host do, and where it ends.
 
 use crate::world::{Cloud, World, an_interface, id, scope, volume_id};
+use model::impairment::Impairment;
 use model::instance::{Event, POWER_OFF_MILLIS, ShutdownBehavior, TERMINATED_VISIBLE_MILLIS};
 use model::machine::Activity;
 use model::network_interface::NetworkInterface;
@@ -11,6 +12,7 @@ use node::fake::Failure;
 use node::hypervisor::fake::Call;
 use node::network;
 use node::volume;
+use std::collections::BTreeMap;
 
 const STOP: Event = Event::StopWanted { force: false };
 const TERMINATE: Event = Event::TerminateWanted { force: false };
@@ -231,11 +233,20 @@ async fn a_disk_error_is_noted_and_mended() {
     cloud.settle().await;
     assert_eq!(cloud.state(1), "running");
     assert_eq!(cloud.reconciler.notes(), [format!("{}: the guest is paused: No space left on device", id(1))]);
+    let full = cloud.impairments(1);
+    assert_eq!(full.keys().collect::<Vec<_>>(), [&Impairment::DiskFull]);
+    // Each try lets it run for a moment, and it is impaired all the while.
+    world.later(RESUME_AGAIN_MILLIS);
+    cloud.settle().await;
+    assert_eq!(cloud.impairments(1), full);
     world.machines.disk_mend(&id(1));
     world.later(RESUME_AGAIN_MILLIS);
     cloud.settle().await;
     assert_eq!(world.machines.machines()[&id(1)].activity, Some(Activity::Running));
+    world.later(RESUME_AGAIN_MILLIS);
+    cloud.settle().await;
     assert!(cloud.reconciler.notes().is_empty());
+    assert_eq!(cloud.impairments(1), BTreeMap::new());
 
     // One that stays full doesn't keep the instance from being stopped.
     world.machines.disk_fail(&id(1), "No space left on device");
@@ -245,6 +256,17 @@ async fn a_disk_error_is_noted_and_mended() {
     world.later(POWER_OFF_MILLIS);
     cloud.settle().await;
     assert_eq!(cloud.state(1), "stopped");
+}
+
+#[tokio::test]
+async fn a_paused_guest_is_terminated_at_once() {
+    let (world, directory) = (World::default(), tempfile::tempdir().unwrap());
+    let cloud = running(&world, directory.path(), ShutdownBehavior::Stop).await;
+    world.machines.disk_fail(&id(1), "No space left on device");
+    cloud.settle().await;
+    cloud.wish(1, Event::TerminateWanted { force: false }).await;
+    cloud.settle().await;
+    assert_eq!(cloud.state(1), "terminated");
 }
 
 #[tokio::test]

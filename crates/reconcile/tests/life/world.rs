@@ -3,6 +3,7 @@
 use model::fault::{Crash, Faults, NoFaults};
 use model::ids::{ImageId, InstanceId, SecurityGroupId, SecurityGroupRuleId, VolumeId, VpcId};
 use model::image::{Boot, Image};
+use model::impairment::Impairment;
 use model::instance::{Event, Instance, ShutdownBehavior, State};
 use model::metadata::MetadataOptions;
 use model::network_interface::{self, Mac, NetworkInterface};
@@ -19,6 +20,7 @@ use node::image::fake::{FakeImageHost, FakeImages};
 use node::network::fake::{FakeNetwork, FakeNetworkHost};
 use node::volume::fake::{FakeVolumeHost, FakeVolumes};
 use reconcile::{Drivers, HostFacts, Pass, Reconciler};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -178,6 +180,10 @@ impl Cloud {
 
     pub(crate) fn reason(&self, n: u8) -> String {
         self.instance(n).and_then(|i| i.state_reason.clone()).map_or_else(String::new, |r| r.message)
+    }
+
+    pub(crate) fn impairments(&self, n: u8) -> BTreeMap<Impairment, Timestamp> {
+        self.instance(n).map(|i| i.impairments.clone()).unwrap_or_default()
     }
 
     pub(crate) async fn change(&self, n: u8, closure: impl FnOnce(&mut Instance) + Send + 'static) {
@@ -345,6 +351,7 @@ pub(crate) fn an_instance(n: u8, now: Timestamp, shutdown_behavior: ShutdownBeha
         volumes: vec![volume_id(n)],
         state: State::Pending,
         state_reason: None,
+        impairments: BTreeMap::new(),
         state_transition_reason: String::new(),
         run: 1,
         launch_time: now,

@@ -6,7 +6,9 @@ use crate::action::{Call, Read};
 use crate::ec2::common::{Paging, filters, invalid_combination};
 use crate::ec2::kind::INSTANCE;
 use model::filter::Field;
+use model::impairment::FailedChecks;
 use model::instance::{Instance, State};
+use model::time::Timestamp;
 use std::sync::Arc;
 use store::View;
 use wire::ApiError;
@@ -92,7 +94,7 @@ impl Read for DescribeInstanceStatus {
 fn status_fields<'a>() -> &'a [Field<Row<'a>>] {
     fn none(_: &Row<'_>, _: &mut dyn FnMut(&str)) {}
     &[
-        ("attached-ebs-status.status", |r, is| is(Health::of(r.instance).host.0)),
+        ("attached-ebs-status.status", |r, is| is(Health::of(r.instance).attached_ebs.status())),
         ("availability-zone", |r, is| is(&r.instance.zone)),
         ("availability-zone-id", |r, is| r.region().zone_id(&r.instance.zone).iter().for_each(|id| is(id))),
         ("event.code", none),
@@ -103,31 +105,92 @@ fn status_fields<'a>() -> &'a [Field<Row<'a>>] {
         ("event.not-before-deadline", none),
         ("instance-state-code", |r, is| is(&r.instance.state.code().to_string())),
         ("instance-state-name", |r, is| is(r.instance.state.name())),
-        ("instance-status.reachability", |r, is| Health::of(r.instance).guest.1.iter().for_each(|s| is(s))),
-        ("instance-status.status", |r, is| is(Health::of(r.instance).guest.0)),
+        ("instance-status.reachability", |r, is| Health::of(r.instance).instance.reachability().iter().for_each(|s| is(s))),
+        ("instance-status.status", |r, is| is(Health::of(r.instance).instance.status())),
         ("operator.managed", |_, is| is(bool_text(false))),
         ("operator.principal", none),
-        ("system-status.reachability", |r, is| Health::of(r.instance).host.1.iter().for_each(|s| is(s))),
-        ("system-status.status", |r, is| is(Health::of(r.instance).host.0)),
+        ("system-status.reachability", |r, is| Health::of(r.instance).system.reachability().iter().for_each(|s| is(s))),
+        ("system-status.status", |r, is| is(Health::of(r.instance).system.status())),
     ]
 }
 
-/// The two checks, each as its status and the result of its one test.
+/// The result of one status check.
+#[derive(Clone, Copy)]
+enum Check {
+    /// The instance isn't running.
+    NotApplicable,
+    Passed,
+    /// Since this time.
+    Failed(Timestamp),
+}
+
+impl Check {
+    fn status(self) -> &'static str {
+        match self {
+            Self::NotApplicable => "not-applicable",
+            Self::Passed => "ok",
+            Self::Failed(_) => "impaired",
+        }
+    }
+
+    fn reachability(self) -> Option<&'static str> {
+        match self {
+            Self::NotApplicable => None,
+            Self::Passed => Some("passed"),
+            Self::Failed(_) => Some("failed"),
+        }
+    }
+
+    fn impaired_since(self) -> Option<wire::Timestamp> {
+        match self {
+            Self::NotApplicable | Self::Passed => None,
+            Self::Failed(since) => Some(show::time(since)),
+        }
+    }
+
+    fn summary(self) -> shapes::InstanceStatusSummary {
+        let details = self.reachability().map(|reachability| {
+            vec![shapes::InstanceStatusDetails {
+                impaired_since: self.impaired_since(),
+                name: Some("reachability".into()),
+                status: Some(reachability.into()),
+            }]
+        });
+        shapes::InstanceStatusSummary { details, status: Some(self.status().into()) }
+    }
+
+    fn ebs_summary(self) -> shapes::EbsStatusSummary {
+        let details = self.reachability().map(|reachability| {
+            vec![shapes::EbsStatusDetails {
+                impaired_since: self.impaired_since(),
+                name: Some("reachability".into()),
+                status: Some(reachability.into()),
+            }]
+        });
+        shapes::EbsStatusSummary { details, status: Some(self.status().into()) }
+    }
+}
+
+/// The three status checks of an instance.
 struct Health {
-    guest: (&'static str, Option<&'static str>),
-    host: (&'static str, Option<&'static str>),
+    system: Check,
+    instance: Check,
+    attached_ebs: Check,
 }
 
 impl Health {
-    /// A running instance is known to run, since the loop saw so; one that runs with a reason is stopped by its disk.
     fn of(instance: &Instance) -> Self {
-        let ok = ("ok", Some("passed"));
-        match (&instance.state, &instance.state_reason) {
-            (State::Running, None) => Self { guest: ok, host: ok },
-            (State::Running, Some(_)) => Self { guest: ("impaired", Some("failed")), host: ok },
-            (State::Pending | State::Stopping(_) | State::Stopped | State::ShuttingDown(_) | State::Terminated { .. }, _) => {
-                let none = ("not-applicable", None);
-                Self { guest: none, host: none }
+        match &instance.state {
+            State::Running => {
+                let check = |fails: fn(FailedChecks) -> bool| {
+                    let since =
+                        instance.impairments.iter().filter(|(cause, _)| fails(cause.failed_checks())).map(|(_, since)| *since).min();
+                    since.map_or(Check::Passed, Check::Failed)
+                };
+                Self { system: check(|f| f.system), instance: check(|f| f.instance), attached_ebs: check(|f| f.attached_ebs) }
+            }
+            State::Pending | State::Stopping(_) | State::Stopped | State::ShuttingDown(_) | State::Terminated { .. } => {
+                Self { system: Check::NotApplicable, instance: Check::NotApplicable, attached_ebs: Check::NotApplicable }
             }
         }
     }
@@ -135,26 +198,14 @@ impl Health {
 
 fn status(row: &Row<'_>) -> shapes::InstanceStatus {
     let health = Health::of(row.instance);
-    let summary = |(status, test): (&str, Option<&str>)| shapes::InstanceStatusSummary {
-        details: test.map(|t| {
-            vec![shapes::InstanceStatusDetails { name: Some("reachability".into()), status: Some(t.into()), ..Default::default() }]
-        }),
-        status: Some(status.into()),
-    };
-    let (ebs, ebs_test) = health.host;
     shapes::InstanceStatus {
         availability_zone: Some(row.instance.zone.clone()),
         availability_zone_id: row.region().zone_id(&row.instance.zone),
         instance_id: text(&row.instance.id),
         instance_state: Some(show::state(&row.instance.state)),
-        instance_status: Some(summary(health.guest)),
-        system_status: Some(summary(health.host)),
-        attached_ebs_status: Some(shapes::EbsStatusSummary {
-            details: ebs_test.map(|t| {
-                vec![shapes::EbsStatusDetails { name: Some("reachability".into()), status: Some(t.into()), ..Default::default() }]
-            }),
-            status: Some(ebs.into()),
-        }),
+        instance_status: Some(health.instance.summary()),
+        system_status: Some(health.system.summary()),
+        attached_ebs_status: Some(health.attached_ebs.ebs_summary()),
         operator: Some(shapes::OperatorResponse { managed: Some(false), ..Default::default() }),
         ..Default::default()
     }

@@ -17,6 +17,7 @@ use model::key_pair::KeyPair;
 use model::metadata::MetadataOptions;
 use model::tag::{Tags, metadata_key_ok, metadata_key_refusal};
 use model::volume::{Attachment, Volume};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{AccountTx, IdempotencyToken, TokenId, View};
 use wire::ApiError;
@@ -412,6 +413,7 @@ fn instance(
         volumes,
         state: State::Pending,
         state_reason: Some(StateReason::pending()),
+        impairments: BTreeMap::new(),
         state_transition_reason: String::new(),
         run: 1,
         launch_time: call.now,

@@ -127,10 +127,7 @@ impl<'a> Row<'a> {
             root_device_type: Some("ebs".into()),
             security_groups: Some(self.groups().map(group).collect()),
             source_dest_check: primary.map(|n| n.source_dest_check),
-            state_reason: i
-                .state_reason
-                .as_ref()
-                .map(|r| shapes::StateReason { code: Some(r.code.clone()), message: Some(r.message.clone()) }),
+            state_reason: i.reason().map(|r| shapes::StateReason { code: Some(r.code), message: Some(r.message) }),
             tags: tag_list(&i.tags),
             virtualization_type: Some("hvm".into()),
             cpu_options: Some(cpu_options(i)),

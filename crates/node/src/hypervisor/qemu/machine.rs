@@ -10,6 +10,7 @@ use super::qmp::{Event, Qmp, QmpError};
 use crate::Result;
 use anyhow::{Context as _, anyhow, bail};
 use model::ids::InstanceId;
+use model::impairment::Impairment;
 use model::machine::{Activity, Observed};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -315,7 +316,7 @@ impl Machine {
             // A guest that sleeps is none that is gone. It can't, but for firmware tables of its own.
             (None, "running" | "suspended") => Activity::Running,
             (None, "shutdown") => Activity::PoweredOff,
-            (None, "io-error") => Activity::Paused { reason: disk_error(qmp).await? },
+            (None, "io-error") => disk_error(qmp).await?,
             (None, "guest-panicked") => Activity::Crashed { reason: "The guest's kernel panicked".into() },
             (None, "internal-error") => Activity::Crashed { reason: "The virtual processor met a state it can't go on from".into() },
             (None, other) => bail!("QEMU of {} is {other}", self.id),
@@ -323,7 +324,12 @@ impl Machine {
         let mut seen = self.seen();
         seen.at = Instant::now();
         if seen.activity.as_ref() != Some(&activity) {
-            tracing::info!(instance = %self.id, ?activity, "machine");
+            // A guest that a full disk pauses is let go on every few seconds: the loop says once that it is impaired.
+            if matches!((&seen.activity, &activity), (Some(Activity::Paused { .. }), _) | (_, Activity::Paused { .. })) {
+                tracing::debug!(instance = %self.id, ?activity, "machine");
+            } else {
+                tracing::info!(instance = %self.id, ?activity, "machine");
+            }
             seen.activity = Some(activity.clone());
             self.changed.notify_one();
         }
@@ -337,18 +343,21 @@ async fn status(qmp: &Qmp) -> Result<String> {
 }
 
 /// Which disks stopped the guest, and why.
-async fn disk_error(qmp: &Qmp) -> Result<String> {
+async fn disk_error(qmp: &Qmp) -> Result<Activity> {
     let blocks = qmp.execute("query-block", Value::Null, ANSWER_LIMIT).await?;
     let failed = blocks.as_array().into_iter().flatten().filter_map(|block| {
         // Of a disk without a name of its own there is its device's path: /machine/peripheral/vol-…/virtio-backend.
         let path = block["qdev"].as_str().unwrap_or_default();
         let name = path.split('/').find(|part| part.starts_with("vol-") || part.starts_with("instance-store-")).unwrap_or(path);
         match block["io-status"].as_str()? {
-            "nospace" => Some(format!("{name}: no space left on the host's disk")),
-            "failed" => Some(format!("{name}: the host's disk failed to read or write")),
+            "nospace" => Some((Impairment::DiskFull, format!("{name}: no space left on the host's disk"))),
+            "failed" => Some((Impairment::DiskFailed, format!("{name}: the host's disk failed to read or write"))),
             _ => None,
         }
     });
-    let failed: Vec<String> = failed.collect();
-    Ok(if failed.is_empty() { "a disk failed".into() } else { failed.join("; ") })
+    let (causes, texts): (Vec<Impairment>, Vec<String>) = failed.unzip();
+    // A disk that failed is worse than one that is full.
+    let cause = causes.into_iter().max().unwrap_or(Impairment::DiskFailed);
+    let reason = if texts.is_empty() { "a disk failed".into() } else { texts.join("; ") };
+    Ok(Activity::Paused { cause, reason })
 }
