@@ -1,5 +1,6 @@
 //! The command line. Its help texts are the manual.
 
+use crate::commands::forward::PortForward;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -133,8 +134,20 @@ EXAMPLES
     pileus ssh --identity k.pem i-0293488c405d4cac6 -- uname -a
     pileus ssh --identity k.pem --user debian i-0293488c405d4cac6   not as the image's user
     tar c . | pileus ssh --identity k.pem i-0293488c405d4cac6 -- tar x   copies files
+    pileus ssh --identity k.pem -N -L 8080:localhost:80 i-0293488c405d4cac6   a tunnel through ssh
     pileus ssh --print i-0293488c405d4cac6      the plain ssh command, for other tools")]
     Ssh(SshArgs),
+    /// Forward ports of this machine to ports of an instance, until it is interrupted.
+    ///
+    /// As with `pileus ssh`, connections start at the router of the instance's VPC: no public address and no inbound rule of a security
+    /// group is needed. Listens on 127.0.0.1 unless an address is given. One line a port says where it listens.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus forward i-0293488c405d4cac6 8080:80           then: curl http://127.0.0.1:8080/
+    pileus forward i-0293488c405d4cac6 5432 9090:90      several; one number: both sides
+    pileus forward i-0293488c405d4cac6 0:80              any free port; the line says which
+    pileus forward i-0293488c405d4cac6 0.0.0.0:8080:80   for other machines, too")]
+    Forward(ForwardArgs),
     /// Attach to an instance's serial console. Ctrl-] leaves.
     ///
     /// Without a terminal: if there is nothing to read on standard input, prints what the console holds (its last 64 KiB, also of a
@@ -203,6 +216,12 @@ pub(crate) struct SshArgs {
     /// Print the plain `ssh` command instead of running it.
     #[arg(long)]
     pub(crate) print: bool,
+    /// Forward a local port through the session, as `ssh -L` does; may be repeated.
+    #[arg(short = 'L', value_name = "[ADDRESS:]PORT:HOST:PORT")]
+    pub(crate) local_forward: Vec<String>,
+    /// Run no command: only forward ports.
+    #[arg(short = 'N', conflicts_with = "command")]
+    pub(crate) no_command: bool,
     /// How long to wait for the guest to answer on port 22, in seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) wait: u64,
@@ -215,6 +234,16 @@ pub(crate) struct SshArgs {
     /// The command to run on it; without one, a login shell.
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForwardArgs {
+    /// The instance.
+    #[arg(value_name = "ID")]
+    pub(crate) instance: String,
+    /// What leads where: PORT, LOCAL:PORT or ADDRESS:LOCAL:PORT.
+    #[arg(value_name = "[ADDRESS:]LOCAL:PORT", required = true)]
+    pub(crate) ports: Vec<PortForward>,
 }
 
 #[derive(Debug, Subcommand)]

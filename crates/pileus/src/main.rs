@@ -44,6 +44,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Command::Forward(args) => commands::forward::run(dir, &args),
         Command::Console { instance } => commands::console::run(dir, &instance),
         Command::Image(ImageCommand::Build { kind: _, name }) => commands::image::build_tiny(dir, name),
         Command::Image(ImageCommand::Import { file, name, description, login_user }) => {

@@ -23,7 +23,7 @@ const QUIET: Duration = Duration::from_secs(1);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(data_dir: &Path, instance: &str) -> Result<()> {
-    let door: Door = super::ssh::door(data_dir, instance)?;
+    let door: Door = super::guest::door(data_dir, instance)?;
     let id: InstanceId = instance.parse()?;
     let is_terminal = std::io::stdin().is_terminal();
     let terminal = if is_terminal { Some(RawTerminal::enter()?) } else { None };

@@ -5,6 +5,8 @@ pub(crate) mod adopt;
 pub(crate) mod console;
 pub(crate) mod doctor;
 pub(crate) mod env;
+pub(crate) mod forward;
+mod guest;
 pub(crate) mod image;
 pub(crate) mod ssh;
 pub(crate) mod status;

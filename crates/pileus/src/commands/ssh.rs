@@ -1,7 +1,8 @@
 //! `pileus ssh`: the operator's door into a guest.
 
+use super::guest::{self, door};
 use super::print;
-use crate::admin::{Door, client};
+use crate::admin::Door;
 use crate::cli::SshArgs;
 use anyhow::{Context as _, Result, bail};
 use model::image::login_user_check;
@@ -9,15 +10,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-/// How long one attempt to connect may take.
-const CONNECT: Duration = Duration::from_secs(3);
 /// How long to wait between attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 const SSH_PORT: u16 = 22;
@@ -108,12 +107,6 @@ pub(crate) fn tied_main(words: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Asks the server where the guest is.
-pub(crate) fn door(data_dir: &Path, instance: &str) -> Result<Door> {
-    instance.parse::<model::ids::InstanceId>().map_err(|_| anyhow::anyhow!("{instance:?} is no instance id (i-…)"))?;
-    client::get(data_dir, &format!("/instances/{instance}/door"))
-}
-
 fn ssh_words(data_dir: &Path, args: &SshArgs, door: &Door) -> Result<Vec<String>> {
     let data_dir = std::path::absolute(data_dir)?;
     let me = std::env::current_exe().context("can't find this program's own file")?;
@@ -145,6 +138,16 @@ fn ssh_words(data_dir: &Path, args: &SshArgs, door: &Door) -> Result<Vec<String>
         anyhow::ensure!(identity.exists(), "no such identity file: {}", identity.display());
         words.extend(["-o".into(), "IdentitiesOnly=yes".into(), "-i".into(), identity.display().to_string()]);
     }
+    for forward in &args.local_forward {
+        words.extend(["-L".into(), forward.clone()]);
+    }
+    if !args.local_forward.is_empty() {
+        // A port that is taken ends the command, instead of a session that forwards nothing.
+        words.extend(["-o".into(), "ExitOnForwardFailure=yes".into()]);
+    }
+    if args.no_command {
+        words.push("-N".into());
+    }
     let user = args.user.as_deref().unwrap_or(&door.login_user);
     // The image may have been registered before its user was checked.
     login_user_check(user)?;
@@ -171,7 +174,7 @@ fn proxy(data_dir: &Path, instance: &str, wait: Duration) -> Result<()> {
         match door.state.as_str() {
             "running" => {
                 if let Some(namespace) = &door.namespace
-                    && let Some(stream) = knock(namespace, door.private_ip)?
+                    && let Ok(stream) = guest::connect(namespace, door.private_ip, SSH_PORT)?
                 {
                     break stream;
                 }
@@ -185,17 +188,6 @@ fn proxy(data_dir: &Path, instance: &str, wait: Duration) -> Result<()> {
         std::thread::sleep(PAUSE);
     };
     splice(stream)
-}
-
-/// One attempt; `None` if nobody answers yet. Only the connecting thread enters the namespace.
-fn knock(namespace: &Path, ip: Ipv4Addr) -> Result<Option<TcpStream>> {
-    let file = File::open(namespace).with_context(|| format!("can't open the VPC's namespace {}", namespace.display()))?;
-    std::thread::spawn(move || {
-        nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).context("can't enter the VPC's namespace; are you root?")?;
-        Ok(TcpStream::connect_timeout(&SocketAddr::from((ip, SSH_PORT)), CONNECT).ok())
-    })
-    .join()
-    .map_err(|_| anyhow::anyhow!("the connecting thread panicked"))?
 }
 
 /// Copies both ways until both ends are done.
