@@ -1,6 +1,7 @@
 """A simulated cloud on loopback, for the unmodified aws CLI and boto3."""
 
 import pathlib
+import socket
 import sys
 import tempfile
 import uuid
@@ -12,13 +13,18 @@ import s3_client
 
 from cloud import Cloud
 
-PORT = 45660
+
+def free_port():
+    """A port of loopback that nothing uses now: several runs of the tests fit on one machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
 def cloud():
     with tempfile.TemporaryDirectory(prefix="plc-") as directory:
-        cloud = Cloud(directory, listen=f"127.0.0.1:{PORT}", simulate=True).start()
+        cloud = Cloud(directory, listen=f"127.0.0.1:{free_port()}", simulate=True).start()
         try:
             yield cloud
         finally:
