@@ -1,6 +1,7 @@
 //! The house's own tools: `cargo xtask --help`.
 
 mod codegen;
+mod instance_types;
 mod parity;
 mod tidy;
 mod tree;
@@ -24,6 +25,11 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         botocore: Option<PathBuf>,
     },
+    /// Write the table of instance types from a reply of DescribeInstanceTypes, saved as JSON
+    InstanceTypes {
+        /// The saved reply, or a list or map of its InstanceTypes
+        from: PathBuf,
+    },
     /// Write docs/parity.md: which operations are built, and how far they are tested
     Parity,
     /// Check the rules of the house that a compiler doesn't know
@@ -33,6 +39,7 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Codegen { botocore } => codegen::run(root(), botocore.as_deref()),
+        Command::InstanceTypes { from } => instance_types::run(root(), &from),
         Command::Parity => parity::run(root()),
         Command::Tidy => tidy::run(root()),
     }

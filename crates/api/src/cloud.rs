@@ -12,4 +12,6 @@ pub struct Cloud {
     pub overcommit: Overcommit,
     /// Where public addresses come from.
     pub public_pool: Ipv4Net,
+    /// Whether nothing runs: every instance type is offered then, not only those that the host can run.
+    pub simulated: bool,
 }

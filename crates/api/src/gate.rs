@@ -339,6 +339,7 @@ mod tests {
             host: model::capacity::Host { vcpus: 1, memory_mib: 1, disk_bytes: 1 },
             overcommit: model::capacity::Overcommit { vcpus: 1.0, memory: 1.0, memory_reserve_mib: 0 },
             public_pool: "198.18.0.0/16".parse().unwrap(),
+            simulated: true,
         };
         let gate = Gate::new(store, Arc::new(Broken), rand::rng(), Arc::new(Broken), cloud);
         for (uri, root) in [("/?Action=DescribeVpcs&Version=2016-11-15", "<Response><Errors>"), ("/?Action=X", "<ErrorResponse")] {

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use ipnet::Ipv4Net;
+use model::capacity::Host;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -26,6 +27,10 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Capacity {
+    /// The host's processors; 0: those that it has, and of a simulated cloud a data centre's.
+    pub(crate) vcpus: u32,
+    /// The host's memory in MiB; 0: as `vcpus`.
+    pub(crate) memory_mib: u64,
     /// How many guest processors one of the host's may carry.
     pub(crate) vcpu_overcommit: f64,
     /// How much guest memory one byte of the host's may carry.
@@ -173,7 +178,18 @@ impl Default for Config {
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { vcpu_overcommit: 16.0, memory_overcommit: 1.0, memory_reserve_mib: 1024 }
+        Self { vcpus: 0, memory_mib: 0, vcpu_overcommit: 16.0, memory_overcommit: 1.0, memory_reserve_mib: 1024 }
+    }
+}
+
+impl Capacity {
+    /// The host, as far as it is configured; else as it was `found`.
+    pub(crate) fn host(&self, found: Host) -> Host {
+        Host {
+            vcpus: if self.vcpus == 0 { found.vcpus } else { self.vcpus },
+            memory_mib: if self.memory_mib == 0 { found.memory_mib } else { self.memory_mib },
+            ..found
+        }
     }
 }
 

@@ -98,7 +98,13 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
         (drivers, Arc::new(LinuxHost::read()?), accelerator)
     };
 
-    let cloud = api::Cloud { host: host(data_dir)?, overcommit: overcommit(&config), public_pool: config.network.public_pool };
+    let found = if simulate { DATA_CENTRE } else { host(data_dir)? };
+    let cloud = api::Cloud {
+        host: config.capacity.host(found),
+        overcommit: overcommit(&config),
+        public_pool: config.network.public_pool,
+        simulated: simulate,
+    };
     let reconciler = Reconciler::new(store.clone(), drivers.clone(), clock.clone(), Arc::new(NoFaults), host_facts, changed);
     let ports = Arc::new(DriverPorts(drivers.hypervisor.clone()));
     let gate = api::Gate::new(store.clone(), clock.clone(), rand::rng(), ports, cloud.clone());
@@ -239,6 +245,9 @@ pub(crate) fn overcommit(config: &Config) -> Overcommit {
     let c = &config.capacity;
     Overcommit { vcpus: c.vcpu_overcommit, memory: c.memory_overcommit, memory_reserve_mib: c.memory_reserve_mib }
 }
+
+/// The host of a simulated cloud, unless the configuration says otherwise: room for the largest types, and for many of each.
+const DATA_CENTRE: Host = Host { vcpus: 1_000_000, memory_mib: 1 << 33, disk_bytes: 1 << 60 };
 
 /// What this machine has.
 pub(crate) fn host(data_dir: &Path) -> Result<Host> {

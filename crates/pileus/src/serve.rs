@@ -105,7 +105,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping; the guests go on");
+    tracing::info!("{}", if simulate { "stopping" } else { "stopping; the guests go on" });
     stop.send_replace(true);
     answers.await??;
     operator.await?;

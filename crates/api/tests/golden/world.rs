@@ -76,6 +76,7 @@ impl World {
             host: Host { vcpus: 4, memory_mib: 65_536, disk_bytes: 100_000_000_000 },
             overcommit: Overcommit { vcpus: 4.0, memory: 1.0, memory_reserve_mib: 1024 },
             public_pool: "198.18.0.0/16".parse().unwrap(),
+            simulated: true,
         };
         let rng = rand::rngs::StdRng::seed_from_u64(1);
         let gate = Gate::new(store.clone(), clock.clone(), rng, Arc::new(Consoles), cloud);

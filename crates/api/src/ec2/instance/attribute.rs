@@ -85,13 +85,13 @@ impl Write for ModifyInstanceAttribute {
     type Input = shapes::ModifyInstanceAttributeRequest;
     type Output = wire::Empty;
 
-    fn run(_: &mut Call, tx: &mut AccountTx<'_>, input: Self::Input) -> Result<Self::Output, ApiError> {
+    fn run(call: &mut Call, tx: &mut AccountTx<'_>, input: Self::Input) -> Result<Self::Output, ApiError> {
         let instance = find(tx.view(), input.instance_id.as_deref())?.clone();
         if matches!(instance.state, State::ShuttingDown(_) | State::Terminated { .. }) {
             let text = format!("The instance '{}' is not in a state from which it can be modified.", instance.id);
             return Err(ApiError::new("IncorrectInstanceState", text));
         }
-        change(tx, &instance, wanted(input)?)?;
+        change(call, tx, &instance, wanted(input)?)?;
         Ok(wire::Empty)
     }
 }
@@ -167,7 +167,7 @@ fn by_name(name: &str, text: String) -> Result<Change, ApiError> {
     })
 }
 
-fn change(tx: &mut AccountTx<'_>, instance: &Instance, change: Change) -> Result<(), ApiError> {
+fn change(call: &Call, tx: &mut AccountTx<'_>, instance: &Instance, change: Change) -> Result<(), ApiError> {
     let mut i = instance.clone();
     match change {
         Change::DisableApiStop(on) => i.disable_api_stop = on,
@@ -179,14 +179,15 @@ fn change(tx: &mut AccountTx<'_>, instance: &Instance, change: Change) -> Result
         }
         Change::InstanceType(name) => {
             must_be_stopped(&i)?;
-            let kind = run::instance_type(Some(&name))?;
-            if i.interfaces.len() > kind.interfaces_max as usize {
+            let kind = run::instance_type(&call.cloud, &name)?;
+            run::architecture_matches(kind, &i.architecture)?;
+            if i.interfaces.len() > kind.network.interfaces_max as usize {
                 let text = format!("Interface count {} exceeds the limit for {}", i.interfaces.len(), kind.name);
                 return Err(ApiError::new("AttachmentLimitExceeded", text));
             }
             // What was said of the processors of the old type says nothing of the new one's.
             i.cpu_options = None;
-            i.credit_specification = kind.burstable().then(|| i.credit_specification.take().unwrap_or_else(|| "unlimited".into()));
+            i.credit_specification = kind.default_credits().map(|default| i.credit_specification.take().unwrap_or_else(|| default.into()));
             i.instance_type = kind.name.into();
         }
         Change::UserData(data) => {

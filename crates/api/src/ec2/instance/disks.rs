@@ -3,6 +3,7 @@
 use crate::ec2::common::{invalid_combination, invalid_value, missing, unsupported};
 use model::ids::SnapshotId;
 use model::image::{Image, ROOT_VOLUME_TYPE};
+use model::instance_type::InstanceType;
 use model::volume::Source;
 use std::collections::BTreeSet;
 use store::View;
@@ -21,7 +22,12 @@ pub(super) struct Disk {
 }
 
 /// The volumes of a launch, the root first.
-pub(super) fn plan(view: View<'_>, mappings: &[shapes::BlockDeviceMapping], image: &Image) -> Result<Vec<Disk>, ApiError> {
+pub(super) fn plan(
+    view: View<'_>,
+    mappings: &[shapes::BlockDeviceMapping],
+    image: &Image,
+    kind: &InstanceType,
+) -> Result<Vec<Disk>, ApiError> {
     let mut root = Disk {
         device_name: image.root_device_name.clone(),
         size_gib: image.size_gib,
@@ -44,8 +50,7 @@ pub(super) fn plan(view: View<'_>, mappings: &[shapes::BlockDeviceMapping], imag
         match (&mapping.ebs, mapping.no_device.is_some(), &mapping.virtual_name) {
             // An image has no other device than its root, so there is nothing to leave out.
             (None, true, None) if !is_root => {}
-            // Instance-store disks of NVMe are there by type, whatever the mapping says ("Instance store volumes").
-            (None, false, Some(virtual_name)) if !is_root && is_ephemeral(virtual_name) => {}
+            (None, false, Some(virtual_name)) if !is_root && is_ephemeral(virtual_name) => instance_store(kind, virtual_name)?,
             (Some(ebs), false, None) if is_root => root_change(&mut root, ebs, image)?,
             (Some(ebs), false, None) => extra.push(blank(view, name, ebs)?),
             (None, true, None) => {
@@ -173,8 +178,22 @@ pub(super) fn is_device_name(name: &str) -> bool {
     matches!(letters.len(), 1 | 2) && letters.bytes().all(|b| b.is_ascii_lowercase()) && number
 }
 
+/// Maps an instance-store disk. NVMe disks are attached by type, whatever the mapping says, and a disk that the type doesn't have is
+/// left out ("Instance store volumes").
+fn instance_store(kind: &InstanceType, name: &str) -> Result<(), ApiError> {
+    let has = kind.storage.is_some_and(|s| ephemeral_index(name).is_some_and(|index| index < s.count));
+    if has && !kind.storage_nvme() {
+        return Err(unsupported(&format!("instance store volumes of the type {}", kind.name)));
+    }
+    Ok(())
+}
+
 fn is_ephemeral(name: &str) -> bool {
-    name.strip_prefix("ephemeral").and_then(|n| n.parse::<u8>().ok()).is_some_and(|n| n < 24)
+    ephemeral_index(name).is_some_and(|index| index < 24)
+}
+
+fn ephemeral_index(name: &str) -> Option<u32> {
+    name.strip_prefix("ephemeral")?.parse().ok()
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ fn check_indexes(specs: &[shapes::InstanceNetworkInterfaceSpecification], kind: 
     if !indexes.contains(&0) {
         return Err(invalid_combination("When specifying network interfaces, you must include a device at index 0."));
     }
-    if specs.len() > kind.interfaces_max as usize {
+    if specs.len() > kind.network.interfaces_max as usize {
         let text = format!("Interface count {} exceeds the limit for {}", specs.len(), kind.name);
         return Err(ApiError::new("AttachmentLimitExceeded", text));
     }

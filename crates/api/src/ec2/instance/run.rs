@@ -4,15 +4,17 @@ use super::disks::{self, Disk};
 use super::nics::{self, Nic};
 use super::refuse;
 use super::show::{self, Row};
+use crate::Cloud;
 use crate::action::{Broken, Call, Write, internal};
 use crate::ec2::common::{invalid_combination, invalid_value, missing, tag_specifications, unsupported};
+use crate::ec2::instance_type::is_offered;
 use crate::ec2::kind;
 use base64::Engine as _;
 use model::capacity::{self, Used};
 use model::ids::{ImageId, InstanceId, NetworkInterfaceId, ReservationId, VolumeId};
 use model::image::Image;
 use model::instance::{Instance, ShutdownBehavior, State, StateReason};
-use model::instance_type::{InstanceType, taken};
+use model::instance_type::{self, InstanceType, Support, taken};
 use model::key_pair::KeyPair;
 use model::metadata::MetadataOptions;
 use model::tag::{Tags, metadata_key_ok, metadata_key_refusal};
@@ -47,7 +49,7 @@ impl Write for RunInstances {
         }
         let counts = counts(&input)?;
         refuse::run_instances(&input)?;
-        let plan = Plan::new(tx.view(), &input, counts.1)?;
+        let plan = Plan::new(&call.cloud, tx.view(), &input, counts.1)?;
         let count = room(call, tx, &plan, counts)?;
         let made = launch(call, tx, &plan, count)?;
         if let Some(id) = token {
@@ -127,13 +129,14 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(view: View<'_>, input: &shapes::RunInstancesRequest, max_count: u64) -> Result<Self, ApiError> {
+    fn new(cloud: &Cloud, view: View<'_>, input: &shapes::RunInstancesRequest, max_count: u64) -> Result<Self, ApiError> {
         let image = image(view, input.image_id.as_deref())?;
-        let kind = instance_type(input.instance_type.as_deref())?;
+        let kind = instance_type(cloud, input.instance_type.as_deref().filter(|t| !t.is_empty()).unwrap_or(instance_type::DEFAULT))?;
+        architecture_matches(kind, &image.architecture)?;
         let key = input.key_name.as_deref().map(|name| key_pair(view, name)).transpose()?;
         let wanted_zone = refuse::zone(&view.scope().region, input.placement.as_ref())?;
         let (zone, nics) = nics::plan(view, input, kind, wanted_zone.as_deref(), max_count)?;
-        let disks = disks::plan(view, input.block_device_mappings.as_deref().unwrap_or_default(), &image)?;
+        let disks = disks::plan(view, input.block_device_mappings.as_deref().unwrap_or_default(), &image, kind)?;
         attachments_fit(kind, nics.len(), disks.len())?;
         let mut tags = tag_specifications(input.tag_specifications.as_ref(), &["instance", "volume", "network-interface"])?;
         let metadata_options = metadata_options(input.metadata_options.as_ref())?;
@@ -150,7 +153,7 @@ impl Plan {
             cpu_options: input.cpu_options.as_ref().map(|o| cpu_options(kind, o)).transpose()?.flatten(),
             credit_specification: credits(kind, input.credit_specification.as_ref())?,
             monitoring: input.monitoring.as_ref().and_then(|m| m.enabled).unwrap_or_default(),
-            ebs_optimized: input.ebs_optimized.unwrap_or_default(),
+            ebs_optimized: ebs_optimized(kind, input.ebs_optimized.unwrap_or_default())?,
             disable_api_termination: input.disable_api_termination.unwrap_or_default(),
             disable_api_stop: input.disable_api_stop.unwrap_or_default(),
             client_token: input.client_token.clone().filter(|t| !t.is_empty()),
@@ -171,15 +174,39 @@ fn image(view: View<'_>, id: Option<&str>) -> Result<Arc<Image>, ApiError> {
     found.cloned().ok_or_else(|| kind::IMAGE.not_found(&[id]))
 }
 
-/// The type: one that AWS doesn't have is an invalid value, one that it has and we don't is refused by name.
-pub(super) fn instance_type(name: Option<&str>) -> Result<&'static InstanceType, ApiError> {
-    let name = name.filter(|t| !t.is_empty()).ok_or_else(|| missing("InstanceType"))?;
+/// The type of this name. A name that AWS doesn't have is an invalid value. A type that this cloud's host can't run is refused with the
+/// reason; one that is only too large for it is left to the check of the capacity.
+pub(super) fn instance_type(cloud: &Cloud, name: &str) -> Result<&'static InstanceType, ApiError> {
     match InstanceType::find(name) {
-        Some(kind) if kind.bare_metal() => Err(unsupported(&format!("the instance type {name} needs a whole host"))),
-        Some(kind) => Ok(kind),
+        Some(kind) => match kind.unrunnable().filter(|_| !is_offered(cloud, kind)) {
+            Some(reason) => Err(unsupported(&format!("the instance type {name}: {reason}"))),
+            None => Ok(kind),
+        },
         None if is_type_name(name) => Err(unsupported(&format!("the instance type {name} is not offered here"))),
         None => Err(invalid_value(format!("Invalid value '{name}' for InstanceType."))),
     }
+}
+
+/// Whether a type runs images of an architecture.
+pub(super) fn architecture_matches(kind: &InstanceType, image: &str) -> Result<(), ApiError> {
+    if kind.architectures().any(|a| a == image) {
+        return Ok(());
+    }
+    Err(invalid_value(format!(
+        "The architecture '{}' of the specified instance type does not match the architecture '{image}' of the specified AMI. Specify an \
+         instance type and an AMI that have matching architectures, and try again. You can use 'describe-instance-types' or \
+         'describe-images' to discover the architecture of the instance type or AMI.",
+        kind.architectures_text()
+    )))
+}
+
+fn ebs_optimized(kind: &InstanceType, asked: bool) -> Result<bool, ApiError> {
+    if asked && kind.ebs.optimized == Support::Unsupported {
+        let text = "EBS-optimized instances are not supported for your requested configuration. Please check the documentation for \
+                    supported configurations.";
+        return Err(ApiError::new("Unsupported", text));
+    }
+    Ok(asked)
 }
 
 /// Whether a name has the form of AWS's types (`family.size`, "Amazon EC2 instance type naming conventions").
@@ -221,9 +248,10 @@ pub(super) fn shutdown_behavior(text: &str) -> Result<ShutdownBehavior, ApiError
     }
 }
 
-/// Volumes and further interfaces share a type's places.
+/// A type's limit of attachments is for volumes alone, or for volumes and further interfaces together.
 fn attachments_fit(kind: &InstanceType, interfaces: usize, volumes: usize) -> Result<(), ApiError> {
-    let (count, most) = (volumes + interfaces - 1, kind.ebs.attachments_max);
+    let shared = if kind.ebs.limit_shared { interfaces - 1 } else { 0 };
+    let (count, most) = (volumes + shared, kind.ebs.attachments_max);
     if count > most as usize {
         let text = format!("Attachment count {count} exceeds the limit of {most} for {}", kind.name);
         return Err(ApiError::new("AttachmentLimitExceeded", text));
@@ -283,7 +311,7 @@ fn cpu_options(kind: &InstanceType, given: &shapes::CpuOptionsRequest) -> Result
         }
     };
     let cores = u32::try_from(cores).ok().filter(|c| kind.valid_cores().any(|v| v == *c));
-    let threads = u32::try_from(threads).ok().filter(|t| matches!(t, 1 | 2));
+    let threads = u32::try_from(threads).ok().filter(|t| kind.valid_threads().any(|v| v == *t));
     match (cores, threads) {
         (Some(cores), Some(threads)) => Ok(Some((cores, threads))),
         (None, _) => Err(invalid_value(format!("The specified CoreCount is not valid for instance type {}.", kind.name))),
@@ -291,14 +319,13 @@ fn cpu_options(kind: &InstanceType, given: &shapes::CpuOptionsRequest) -> Result
     }
 }
 
-/// `standard` or `unlimited`, which is T3's default.
+/// `standard` or `unlimited`; without either, the default of the type.
 fn credits(kind: &InstanceType, given: Option<&shapes::CreditSpecificationRequest>) -> Result<Option<String>, ApiError> {
-    match (kind.burstable(), given.and_then(|g| g.cpu_credits.as_deref())) {
-        (true, None) => Ok(Some("unlimited".into())),
-        (true, Some(credits @ ("standard" | "unlimited"))) => Ok(Some(credits.into())),
-        (true, Some(other)) => Err(invalid_value(format!("Invalid value '{other}' for CpuCredits."))),
-        (false, None) => Ok(None),
-        (false, Some(_)) => Err(invalid_combination(format!("CreditSpecification is not supported for the instance type {}.", kind.name))),
+    match (kind.default_credits(), given.and_then(|g| g.cpu_credits.as_deref())) {
+        (default, None) => Ok(default.map(Into::into)),
+        (Some(_), Some(credits @ ("standard" | "unlimited"))) => Ok(Some(credits.into())),
+        (Some(_), Some(other)) => Err(invalid_value(format!("Invalid value '{other}' for CpuCredits."))),
+        (None, Some(_)) => Err(invalid_combination(format!("CreditSpecification is not supported for the instance type {}.", kind.name))),
     }
 }
 
@@ -306,15 +333,14 @@ fn credits(kind: &InstanceType, given: Option<&shapes::CreditSpecificationReques
 fn room(call: &Call, tx: &AccountTx<'_>, plan: &Plan, (min, max): (u64, u64)) -> Result<u64, ApiError> {
     let held = tx.list::<Instance>().filter(|i| !matches!(i.state, State::Terminated { .. })).count();
     let left = INSTANCES_MAX.saturating_sub(held) as u64;
-    if min > left {
-        return Err(ApiError::new(
-            "InstanceLimitExceeded",
-            format!(
-                "You have requested more instances ({}) than your current instance limit of {INSTANCES_MAX} allows for the \
-                 specified instance type.",
-                held as u64 + min
-            ),
-        ));
+    // `MaxCount` is from 1 to the limit ("RunInstances", constraints); what is left of it decides how many are launched.
+    if min > left || max > INSTANCES_MAX as u64 {
+        let asked = if min > left { held as u64 + min } else { max };
+        let text = format!(
+            "You have requested more instances ({asked}) than your current instance limit of {INSTANCES_MAX} allows for the specified \
+             instance type."
+        );
+        return Err(ApiError::new("InstanceLimitExceeded", text));
     }
     let fits = capacity::fits(&call.cloud.host, &call.cloud.overcommit, &used(tx), &plan.kind.takes());
     if min > fits {

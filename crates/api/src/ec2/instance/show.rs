@@ -3,7 +3,7 @@
 use crate::ec2::common::tag_list;
 use model::ids::{SubnetId, VpcId};
 use model::instance::{Instance, State};
-use model::instance_type::{InstanceType, THREADS_PER_CORE};
+use model::instance_type::InstanceType;
 use model::network_interface::NetworkInterface;
 use model::scope::Region;
 use model::security_group::SecurityGroup;
@@ -258,7 +258,7 @@ pub(super) fn group(group: &SecurityGroup) -> shapes::GroupIdentifier {
 }
 
 fn cpu_options(i: &Instance) -> shapes::CpuOptions {
-    let of_type = || InstanceType::find(&i.instance_type).map_or((1, 1), |t| (t.cores, THREADS_PER_CORE));
+    let of_type = || InstanceType::find(&i.instance_type).map_or((1, 1), |t| (t.cores, t.threads_per_core));
     let (cores, threads) = i.cpu_options.unwrap_or_else(of_type);
     shapes::CpuOptions { core_count: Some(cores as i32), threads_per_core: Some(threads as i32), ..Default::default() }
 }

@@ -9,7 +9,7 @@ use crate::ec2::kind::INSTANCE;
 use model::capacity::{self, Used};
 use model::ids::InstanceId;
 use model::instance::{Event, Instance, State};
-use model::instance_type::InstanceType;
+use model::instance_type::{InstanceType, Support};
 use model::network_interface::NetworkInterface;
 use std::sync::Arc;
 use store::AccountTx;
@@ -65,6 +65,7 @@ impl Write for StartInstances {
             return Err(unsupported("AdditionalInfo"));
         }
         let instances = named(tx, input.instance_ids.as_ref())?;
+        instances.iter().try_for_each(|i| configuration(i))?;
         fits(call, tx, &instances)?;
         let mut changes = Vec::new();
         for instance in instances {
@@ -74,6 +75,16 @@ impl Write for StartInstances {
         }
         Ok(shapes::StartInstancesResult { starting_instances: Some(changes) })
     }
+}
+
+/// Whether the type has what the instance was asked to have: the type of a stopped instance changes alone.
+fn configuration(instance: &Instance) -> Result<(), ApiError> {
+    let kind = InstanceType::find(&instance.instance_type);
+    if instance.ebs_optimized && kind.is_some_and(|t| t.ebs.optimized == Support::Unsupported) {
+        let text = "The requested configuration is currently not supported. Please check the documentation for supported configurations.";
+        return Err(ApiError::new("Unsupported", text));
+    }
+    Ok(())
 }
 
 /// Whether those that are stopped fit on the host beside all that runs.

@@ -24,7 +24,7 @@ pub(super) fn root() -> Finding {
 /// The disk of the data directory, and how many instances fit. A data directory that isn't there yet is not made.
 pub(super) fn room(data_dir: &Path, config: &Config) -> Result<[Finding; 2]> {
     let place = data_dir.ancestors().find(|p| p.is_dir()).context("the root directory is missing")?;
-    let host = parts::host(place)?;
+    let host = config.capacity.host(parts::host(place)?);
     let nano = InstanceType::find(SMALLEST).with_context(|| format!("there is no type {SMALLEST}"))?;
     let count = fits(&host, &parts::overcommit(config), &Used::default(), &nano.takes());
     Ok([disk(place, host.disk_bytes), memory(host.vcpus, host.memory_mib, count)])

@@ -47,6 +47,8 @@ pub const KEY_FORMAT: &[&str] = &["pem", "ppk"];
 
 pub const KEY_TYPE: &[&str] = &["rsa", "ed25519"];
 
+pub const LOCATION_TYPE: &[&str] = &["region", "availability-zone", "availability-zone-id", "outpost"];
+
 pub const MARKET_TYPE: &[&str] = &["spot", "capacity-block", "interruptible-capacity-reservation"];
 
 pub const NESTED_VIRTUALIZATION_SPECIFICATION: &[&str] = &["enabled", "disabled"];

@@ -470,6 +470,33 @@ impl Decode for DescribeInstanceStatusRequest {
     }
 }
 
+/// Shape `DescribeInstanceTypeOfferingsRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceTypeOfferingsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub location_type: Option<String>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+
+impl Decode for DescribeInstanceTypeOfferingsRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "Filter" => out.filters = cx.structures(m, Form::Flat, MAX_ITEMS),
+                "LocationType" => out.location_type = cx.scalar(m, Rule::OneOf(enums::LOCATION_TYPE)),
+                "MaxResults" => out.max_results = cx.scalar(m, Rule::Range(5, 1000)),
+                "NextToken" => out.next_token = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        out
+    }
+}
+
 /// Shape `DescribeInstanceTypesRequest` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeInstanceTypesRequest {

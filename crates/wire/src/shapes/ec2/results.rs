@@ -349,6 +349,20 @@ impl Encode for DescribeInstanceStatusResult {
     }
 }
 
+/// Shape `DescribeInstanceTypeOfferingsResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceTypeOfferingsResult {
+    pub instance_type_offerings: Option<Vec<InstanceTypeOffering>>,
+    pub next_token: Option<String>,
+}
+
+impl Encode for DescribeInstanceTypeOfferingsResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("instanceTypeOfferingSet", "item", &self.instance_type_offerings);
+        xml.scalar("nextToken", &self.next_token);
+    }
+}
+
 /// Shape `DescribeInstanceTypesResult` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeInstanceTypesResult {
@@ -1680,6 +1694,22 @@ impl Encode for InstanceTypeInfo {
         xml.scalars("supportedUsageClasses", "item", &self.supported_usage_classes);
         xml.scalars("supportedVirtualizationTypes", "item", &self.supported_virtualization_types);
         xml.structure("vCpuInfo", &self.vcpu_info);
+    }
+}
+
+/// Shape `InstanceTypeOffering` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceTypeOffering {
+    pub instance_type: Option<String>,
+    pub location: Option<String>,
+    pub location_type: Option<String>,
+}
+
+impl Encode for InstanceTypeOffering {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("instanceType", &self.instance_type);
+        xml.scalar("location", &self.location);
+        xml.scalar("locationType", &self.location_type);
     }
 }
 

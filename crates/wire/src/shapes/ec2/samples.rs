@@ -46,6 +46,7 @@ sample!(DescribeAccountAttributesResult { account_attributes });
 sample!(DescribeAvailabilityZonesResult { availability_zones });
 sample!(DescribeImagesResult { images, next_token });
 sample!(DescribeInstanceStatusResult { instance_statuses, next_token });
+sample!(DescribeInstanceTypeOfferingsResult { instance_type_offerings, next_token });
 sample!(DescribeInstanceTypesResult { instance_types, next_token });
 sample!(DescribeInstancesResult { next_token, reservations });
 sample!(DescribeInternetGatewaysResult { internet_gateways, next_token });
@@ -380,6 +381,7 @@ sample!(InstanceTypeInfo {
     supported_virtualization_types,
     vcpu_info,
 });
+sample!(InstanceTypeOffering { instance_type, location, location_type });
 sample!(InternetGateway { attachments, internet_gateway_id, owner_id, tags });
 sample!(InternetGatewayAttachment { state, vpc_id });
 sample!(IpPermission { from_port, ip_protocol, ip_ranges, ipv6_ranges, prefix_list_ids, to_port, user_id_group_pairs });
@@ -675,6 +677,7 @@ pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.operation::<DescribeImagesRequest, DescribeImagesResult>("DescribeImages");
     visitor.operation::<DescribeInstanceAttributeRequest, InstanceAttribute>("DescribeInstanceAttribute");
     visitor.operation::<DescribeInstanceStatusRequest, DescribeInstanceStatusResult>("DescribeInstanceStatus");
+    visitor.operation::<DescribeInstanceTypeOfferingsRequest, DescribeInstanceTypeOfferingsResult>("DescribeInstanceTypeOfferings");
     visitor.operation::<DescribeInstanceTypesRequest, DescribeInstanceTypesResult>("DescribeInstanceTypes");
     visitor.operation::<DescribeInstancesRequest, DescribeInstancesResult>("DescribeInstances");
     visitor.operation::<DescribeInternetGatewaysRequest, DescribeInternetGatewaysResult>("DescribeInternetGateways");
