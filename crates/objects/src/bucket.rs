@@ -2,6 +2,7 @@
 
 use crate::core::Entry;
 use crate::error::{Error, Result};
+use crate::journal;
 use crate::noun::{Bucket, UploadId};
 use crate::readings::Readings;
 use crate::row;
@@ -15,8 +16,11 @@ impl Tx<'_> {
             return Err(Error::BucketExists { owner: there.bucket.owner.clone() });
         }
         let mut insert = self.connection.prepare_cached("INSERT INTO bucket (name, document) VALUES (?1, ?2)")?;
-        insert.execute(params![bucket.name, serde_json::to_string(&bucket)?])?;
-        let entry = Entry { number: self.connection.last_insert_rowid(), bucket: Arc::new(bucket) };
+        let document = serde_json::to_string(&bucket)?;
+        insert.execute(params![bucket.name, document])?;
+        let number = self.connection.last_insert_rowid();
+        self.effects.noted.push(journal::Entry::Bucket { number, name: bucket.name.clone(), document });
+        let entry = Entry { number, bucket: Arc::new(bucket) };
         Arc::make_mut(&mut self.effects.buckets).insert(entry.bucket.name.clone(), entry);
         Ok(())
     }
@@ -35,7 +39,9 @@ impl Tx<'_> {
         // What `change` has read may be of what was there before.
         changed.readings = Readings::default();
         let mut update = self.connection.prepare_cached("UPDATE bucket SET document = ?2 WHERE number = ?1")?;
-        update.execute(params![number, serde_json::to_string(&changed)?])?;
+        let document = serde_json::to_string(&changed)?;
+        update.execute(params![number, document])?;
+        self.effects.noted.push(journal::Entry::Bucket { number, name: name.into(), document });
         let bucket = Arc::new(changed);
         Arc::make_mut(&mut self.effects.buckets).insert(name.into(), Entry { number, bucket: bucket.clone() });
         Ok(Ok(bucket))
@@ -55,6 +61,7 @@ impl Tx<'_> {
             parts.into_values().try_for_each(|(_, piece)| self.discard(&[piece]))?;
         }
         self.connection.prepare_cached("DELETE FROM bucket WHERE number = ?1")?.execute([number])?;
+        self.effects.noted.push(journal::Entry::BucketGone { number });
         Arc::make_mut(&mut self.effects.buckets).remove(name);
         Ok(())
     }

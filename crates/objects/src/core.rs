@@ -3,6 +3,8 @@
 use crate::body::FileId;
 use crate::error::Result;
 use crate::files::Files;
+use crate::journal::Journal;
+use crate::mark::Mark;
 use crate::noun::Bucket;
 use crate::pins::Pins;
 use crate::seal::{self, Cipher, MasterKey, Seal, Wrapped};
@@ -44,6 +46,14 @@ pub(crate) struct Core {
     pub(crate) versions: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) done: Mutex<Done>,
+    pub(crate) mark: Mark,
+    pub(crate) journal: Mutex<Journal>,
+    /// Number of the index's last commit.
+    pub(crate) sequence: AtomicU64,
+    /// That of the commit with which the index was last copied.
+    pub(crate) copied: AtomicU64,
+    /// While it is more than 0, nothing that the index has given up is deleted.
+    pub(crate) holds: AtomicU64,
     /// Told when events were committed.
     pub(crate) events: watch::Sender<()>,
     /// Events that had to go for newer ones since the start, by destination.

@@ -2,6 +2,7 @@
 
 use crate::core::Entry;
 use crate::error::{Error, Result};
+use crate::mark::Position;
 use anyhow::{Context as _, anyhow};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -103,6 +104,7 @@ const MIGRATIONS: &[&str] = &[
 ",
     "-- Behind the bytes of large files there are checksums, which programs of before don't know: for them those files would be damaged.",
     "CREATE TABLE scrub (one INTEGER PRIMARY KEY CHECK (one = 1), document TEXT NOT NULL) STRICT; -- JSON; not a row until there was a scrub",
+    "INSERT INTO counter (name, value) VALUES ('sequence', 0), ('identity', random()); -- commits, and which index it is: see mark.rs",
 ];
 
 /// The writing connection and the lock. Dropping it closes the file.
@@ -134,6 +136,11 @@ impl Database {
         Ok(value.try_into().unwrap_or(0))
     }
 
+    /// Which index it is, and how far it has come.
+    pub(crate) fn position(&self) -> Result<Position> {
+        position(&self.connection)
+    }
+
     /// From here on the index is that of a process that was killed: closing it doesn't tidy up the write-ahead log.
     pub(crate) fn abandon(&self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
@@ -142,9 +149,20 @@ impl Database {
     }
 }
 
-fn open(path: &Path, durable: bool) -> anyhow::Result<Database> {
+pub(crate) fn position(connection: &Connection) -> Result<Position> {
+    let value = |name: &str| connection.query_row("SELECT value FROM counter WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
+    Ok(Position { identity: value("identity")?.cast_unsigned(), sequence: value("sequence")?.cast_unsigned() })
+}
+
+/// Keeps others from the index.
+pub(crate) fn lock(path: &Path) -> anyhow::Result<File> {
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.with_extension("lock"))?;
     lock.try_lock().context("it is in use by another process")?;
+    Ok(lock)
+}
+
+fn open(path: &Path, durable: bool) -> anyhow::Result<Database> {
+    let lock = lock(path)?;
     // Made before SQLite makes it, so that only its owner may read it. The log takes its permissions from it.
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     let mut connection =
@@ -172,7 +190,7 @@ fn prepare_once(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
+pub(crate) fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
     let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = i32::try_from(MIGRATIONS.len())?;
     anyhow::ensure!(found <= known, "it has version {found}, this program knows versions up to {known}: use the newer program");
@@ -211,7 +229,7 @@ impl Readers {
         seen
     }
 
-    fn connect(&self) -> Result<Connection> {
+    pub(crate) fn connect(&self) -> Result<Connection> {
         let connection =
             Connection::open_with_flags_and_vfs(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, VFS)?;
         connection.busy_timeout(BUSY_WAIT)?;

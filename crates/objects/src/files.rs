@@ -2,6 +2,7 @@
 
 use crate::body::FileId;
 use crate::error::{Error, Result};
+use crate::lost;
 use anyhow::Context as _;
 use model::fault::{Crash, Faults};
 use std::collections::BTreeSet;
@@ -61,7 +62,7 @@ impl Files {
         self.dir.join("incoming")
     }
 
-    fn incoming(&self, id: &FileId) -> PathBuf {
+    pub(crate) fn incoming(&self, id: &FileId) -> PathBuf {
         self.incoming_dir().join(id.as_str())
     }
 
@@ -69,7 +70,7 @@ impl Files {
         self.dir.join("files").join(id.folder())
     }
 
-    fn home(&self, id: &FileId) -> PathBuf {
+    pub(crate) fn home(&self, id: &FileId) -> PathBuf {
         self.home_dir(id).join(id.as_str())
     }
 
@@ -141,6 +142,11 @@ impl Files {
     pub(crate) fn discard(&self, id: &FileId) -> Result<()> {
         remove(&self.incoming(id))?;
         Ok(())
+    }
+
+    /// Moves a file that nothing names, of an index that may be old, to `lost+found/`.
+    pub(crate) fn keep_lost(&self, id: &FileId) -> Result<()> {
+        lost::keep(&self.dir, &self.incoming(id))
     }
 
     /// Brings to the disk that these files were moved or deleted.

@@ -2,6 +2,7 @@
 
 use crate::body::FileId;
 use crate::core::Core;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
 
 /// Moves and deletions that are synced together. Until then the index remembers them and a start repeats them.
@@ -13,6 +14,8 @@ pub(crate) enum Message {
     Settled(Vec<FileId>),
     /// The index has given these files up: one body's.
     Unlink(Vec<FileId>),
+    /// Nobody holds deletions any more.
+    Released,
     /// The engine is being closed.
     Stop,
 }
@@ -21,11 +24,13 @@ pub(crate) struct Janitor {
     core: Arc<Core>,
     settled: Vec<FileId>,
     unlinked: Vec<FileId>,
+    /// What is deleted when nobody holds deletions any more.
+    held: Vec<Vec<FileId>>,
 }
 
 impl Janitor {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, settled: Vec::new(), unlinked: Vec::new() }
+        Self { core, settled: Vec::new(), unlinked: Vec::new(), held: Vec::new() }
     }
 
     /// Works until it is told to stop.
@@ -37,10 +42,17 @@ impl Janitor {
                 match message {
                     Message::Settled(files) => self.settled.extend(files),
                     Message::Unlink(files) => doomed.push(files),
+                    Message::Released => {}
                     Message::Stop => stop = true,
                 }
             }
-            self.unlink(doomed);
+            if self.core.holds.load(Ordering::SeqCst) > 0 {
+                // What is held when the engine is closed stays in the list of garbage.
+                self.held.append(&mut doomed);
+            } else {
+                doomed.append(&mut self.held);
+                self.unlink(doomed);
+            }
             if stop || self.settled.len() + self.unlinked.len() >= SYNC_FILES {
                 self.sync();
             }

@@ -5,14 +5,19 @@
 
 mod body;
 mod bucket;
+mod copy;
 mod core;
 mod database;
 mod error;
 mod event;
 mod files;
+mod fsck;
 mod janitor;
+mod journal;
 mod list;
+mod lost;
 mod mapped;
+mod mark;
 mod noun;
 mod object;
 mod objects;
@@ -20,6 +25,7 @@ mod operations;
 mod pins;
 mod reader;
 mod readings;
+mod rebuild;
 mod record;
 mod recover;
 mod request;
@@ -32,14 +38,18 @@ mod tx;
 mod upload;
 mod writer;
 
+pub use copy::{Hold, files_named};
 pub use error::{Error, Result};
 pub use event::{Change, EVENTS_MAX, Event, Waiting, Witness};
 pub use files::RESERVE_BYTES;
+pub use fsck::{Checked, check};
+pub use lost::Lost;
 pub use mapped::origin;
 pub use noun::{Bucket, Malformed, Ownership, Part, PublicAccessBlock, Upload, UploadId, Version, VersionId, Versioning};
 pub use objects::{INLINE_MAX, Objects, Options};
 pub use reader::Reader;
 pub use readings::Readings;
+pub use rebuild::{Rebuilt, rebuild};
 pub use record::{Acl, ChecksumKind, Checksums, Encryption, Grant, Grantee, Lock, LockMode, PartInfo, Permission, Record};
 pub use request::{
     Bad, Complete, Condition, Delete, Deleted, EtagMatch, List, ListUploads, ListVersions, Listing, PartPut, Parts, Put, Scrubbed, Stored,

@@ -1,6 +1,7 @@
 //! Writing, changing and deleting objects, inside the writer's transaction.
 
 use crate::error::{Error, Result};
+use crate::journal::Entry;
 use crate::noun::{Version, VersionId, Versioning};
 use crate::record::Record;
 use crate::request::{Delete, Deleted, Put};
@@ -115,7 +116,9 @@ impl Tx<'_> {
         }
         version.record = Record { parts: version.record.parts, ..changed.record };
         let mut update = self.connection.prepare_cached("UPDATE version SET record = ?4 WHERE bucket = ?1 AND key = ?2 AND age = ?3")?;
-        let rows = update.execute(params![number, key.as_bytes(), found.age, row::record_json(&version.record)?])?;
+        let record = row::record_json(&version.record)?;
+        let rows = update.execute(params![number, key.as_bytes(), found.age, record])?;
+        self.effects.noted.push(Entry::Record { bucket: number, key: key.into(), age: found.age, record });
         if rows == 1 { Ok(Ok(version)) } else { Err(Error::NoSuchVersion) }
     }
 }

@@ -5,7 +5,10 @@ use crate::database::{Database, Readers};
 use crate::error::{Error, Result};
 use crate::event::Witness;
 use crate::files::Files;
+use crate::fsck;
 use crate::janitor::{Janitor, Message};
+use crate::journal::{self, Journal};
+use crate::mark::{self, Kept as KeptMark, Mark};
 use crate::noun::Bucket;
 use crate::pins::Pins;
 use crate::recover;
@@ -20,6 +23,7 @@ use model::time::Timestamp;
 use rand::CryptoRng;
 use rand::rngs::StdRng;
 use rusqlite::Connection;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -65,8 +69,8 @@ pub(crate) struct Engine {
     /// Taken when the engine is dropped, so that the writer sees the end of its queue.
     queue: Option<Queue>,
     pub(crate) core: Arc<Core>,
-    readers: Arc<Readers>,
-    janitor: mpsc::Sender<Message>,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) janitor: mpsc::Sender<Message>,
     threads: Option<[JoinHandle<()>; 2]>,
 }
 
@@ -83,6 +87,48 @@ impl Drop for Engine {
             tracing::error!("a thread of the object storage panicked");
         }
     }
+}
+
+/// Opens the index, unless it is not the one that names the files beside it. Whether that is certain.
+fn open_index(dir: &Path, path: &Path, durable: bool) -> Result<(Database, bool)> {
+    let mark = mark::read(dir)?;
+    let empty = match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Some("is missing"),
+        found => (found?.len() == 0).then_some("is empty"),
+    };
+    if let Some(empty) = empty
+        && (mark != KeptMark::None || fsck::any_file(dir)?)
+    {
+        return Err(refused(anyhow::anyhow!("{} {empty}, but there are files of objects beside it", path.display())));
+    }
+    let database = Database::open(path, durable).map_err(|error| {
+        let Error::Io(cause) = error else { return error };
+        // Those of SQLite say that the file is damaged.
+        if cause.chain().any(|cause| cause.is::<rusqlite::Error>()) { refused(cause) } else { Error::Io(cause) }
+    })?;
+    let index = database.position()?;
+    let judged = mark::judge(mark, index).and_then(|certain| {
+        let (last, noted) = (index.sequence, journal::newest(dir)?);
+        let old = noted > last;
+        let why = || anyhow::anyhow!("it is older than the files beside it: its last commit is number {last}, but the journal has {noted}");
+        if old { Err(Error::Io(why())) } else { Ok(certain) }
+    });
+    match judged {
+        Ok(certain) => Ok((database, certain || empty.is_some())),
+        Err(error) => {
+            // It is left as it was found.
+            database.abandon();
+            Err(refused(anyhow::Error::from(error).context(format!("{} can't be used", path.display()))))
+        }
+    }
+}
+
+/// Says what to do about an index that can't be used.
+fn refused(why: anyhow::Error) -> Error {
+    Error::Io(why.context(
+        "the index of objects was refused and nothing was changed; put back the whole directory from a backup (`pileus restore`), or make a new \
+         index of what is there: `pileus fsck objects --rebuild`",
+    ))
 }
 
 /// Tells a thread that nobody waits for it any more.
@@ -110,11 +156,12 @@ impl Objects {
     pub fn open_with(dir: &Path, keys: MasterKey, faults: Arc<dyn Faults>, options: Options) -> Result<Self> {
         let files = Arc::new(Files::open(dir, options.durable, faults)?);
         let path = dir.join("index.db");
-        let database = Database::open(&path, options.durable)?;
-        if let Err(error) = files.sync_dir(dir).and_then(|()| recover::recover(&database.connection, &files)) {
+        let (database, certain) = open_index(dir, &path, options.durable)?;
+        if let Err(error) = files.sync_dir(dir).and_then(|()| recover::recover(&database.connection, &files, certain)) {
             database.abandon();
             return Err(error);
         }
+        let position = database.position()?;
         let (janitor, messages) = mpsc::channel();
         let core = Arc::new(Core {
             files,
@@ -127,6 +174,11 @@ impl Objects {
             versions: AtomicU64::new(database.counter("versions")?),
             bytes: AtomicU64::new(database.counter("bytes")?),
             done: Mutex::default(),
+            mark: Mark::open(dir, position)?,
+            journal: Mutex::new(Journal::open(dir)?),
+            sequence: AtomicU64::new(position.sequence),
+            copied: AtomicU64::new(u64::MAX),
+            holds: AtomicU64::new(0),
             events: watch::Sender::new(()),
             events_lost: Mutex::default(),
         });

@@ -5,8 +5,9 @@ use crate::error::{Error, Result};
 use crate::files::Files;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-/// Finishes deletions and moves that the index knows of, and deletes what never got into it.
-pub(crate) fn recover(connection: &Connection, files: &Files) -> Result<()> {
+/// Finishes deletions and moves that the index knows of, and deletes what never got into it. Where it isn't `certain` that the index is the newest
+/// one, that is moved to `lost+found/`: a later index may name it.
+pub(crate) fn recover(connection: &Connection, files: &Files, certain: bool) -> Result<()> {
     let garbage = names(connection, "SELECT file FROM garbage")?;
     for file in &garbage {
         files.unlink(file)?;
@@ -19,7 +20,8 @@ pub(crate) fn recover(connection: &Connection, files: &Files) -> Result<()> {
     for entry in std::fs::read_dir(files.incoming_dir())? {
         let name = entry?.file_name();
         match name.to_str().and_then(FileId::parse) {
-            Some(file) => files.discard(&file)?,
+            Some(file) if certain => files.discard(&file)?,
+            Some(file) => files.keep_lost(&file)?,
             None => tracing::warn!(?name, "a file that is not ours in incoming/"),
         }
     }

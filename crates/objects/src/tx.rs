@@ -4,10 +4,13 @@ use crate::body::{self, Body, FileId, Piece, Place, StoredBody};
 use crate::core::{Buckets, Core, Entry};
 use crate::error::{Error, Result};
 use crate::files::Loose;
+use crate::journal::{Entry as Noted, VersionRow};
 use crate::noun::{Version, VersionId};
 use crate::request::{Condition, EtagMatch};
 use crate::row;
 use crate::stage::Staged;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use model::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
@@ -27,11 +30,22 @@ pub(crate) struct Effects {
     pub(crate) events: bool,
     /// Events that had to go for newer ones, by destination.
     pub(crate) events_lost: BTreeMap<String, u64>,
+    /// What the journal is told.
+    pub(crate) noted: Vec<Noted>,
 }
 
 impl Effects {
     pub(crate) fn new(buckets: Buckets) -> Self {
-        Self { buckets, arrived: Vec::new(), doomed: Vec::new(), versions: 0, bytes: 0, events: false, events_lost: BTreeMap::new() }
+        Self {
+            buckets,
+            arrived: Vec::new(),
+            doomed: Vec::new(),
+            versions: 0,
+            bytes: 0,
+            events: false,
+            events_lost: BTreeMap::new(),
+            noted: Vec::new(),
+        }
     }
 
     pub(crate) fn add(&mut self, more: Self) {
@@ -41,6 +55,7 @@ impl Effects {
         self.versions += more.versions;
         self.bytes += more.bytes;
         self.events |= more.events;
+        self.noted.extend(more.noted);
         for (destination, lost) in more.events_lost {
             *self.events_lost.entry(destination).or_default() += lost;
         }
@@ -115,9 +130,37 @@ impl Tx<'_> {
             record,
             body
         ])?;
+        self.note(bucket, -sequence, version, record, body)?;
         version.body.pin = row::pin(&self.core.pins, &version.body.pieces);
         self.effects.versions += 1;
         self.effects.bytes += size;
+        Ok(())
+    }
+
+    /// Has the journal told of a version, unless all its bytes lie in the index.
+    fn note(&mut self, bucket: i64, age: i64, version: &Version, record: String, body: String) -> Result<()> {
+        if !version.delete_marker && version.body.pieces.iter().all(|piece| piece.file().is_none()) {
+            return Ok(());
+        }
+        let mut pieces: Vec<Piece> = version.body.pieces.iter().filter(|piece| piece.file().is_none()).cloned().collect();
+        body::load_inline(self.connection, &mut pieces)?;
+        let inline = pieces.iter().filter_map(|piece| match &piece.place {
+            Place::Inline { bytes, .. } => Some(BASE64_STANDARD.encode(bytes)),
+            Place::File(_) => None,
+        });
+        self.effects.noted.push(Noted::Version(VersionRow {
+            bucket,
+            key: version.key.clone(),
+            age,
+            id: version.id.as_str().into(),
+            modified: version.last_modified.0,
+            marker: version.delete_marker,
+            size: version.size as i64,
+            etag: version.etag.clone(),
+            record,
+            body,
+            inline: inline.collect(),
+        }));
         Ok(())
     }
 
@@ -161,6 +204,7 @@ impl Tx<'_> {
         let stored: StoredBody = serde_json::from_str(&body)?;
         let mut delete = self.connection.prepare_cached("DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3")?;
         delete.execute(params![bucket, key.as_bytes(), age])?;
+        self.effects.noted.push(Noted::VersionGone { bucket, key: key.into(), age });
         self.effects.versions -= 1;
         self.effects.bytes -= size;
         self.discard(&stored.pieces)?;

@@ -5,6 +5,7 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::files::Loose;
 use crate::janitor::Message;
+use crate::journal::Entry;
 use crate::tx::{Effects, Tx};
 use anyhow::anyhow;
 use rusqlite::Connection;
@@ -140,11 +141,17 @@ impl Writer {
         } else if let Err(error) = self.forget_done() {
             tracing::warn!(error = &error as &dyn std::error::Error, "the next start looks after moved files again");
         }
+        if !self.core.files.dead()
+            && let Err(error) = self.core.mark.sync()
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "how far the index of objects has come may not be on the disk");
+        }
     }
 
     fn batch(&mut self, first: Box<dyn Job>) {
         let mut applied = Vec::new();
         let mut effects = Effects::new(self.core.buckets.load_full());
+        let changes = self.database.connection.total_changes();
         let mut failed = begin(&self.database.connection).err();
         let mut next = Some(first);
         while let Some(mut job) = next {
@@ -161,7 +168,7 @@ impl Writer {
             next = if applied.len() < BATCH_MAX && failed.is_none() { self.queue.try_recv().ok() } else { None };
         }
         let outcome = match failed {
-            None => self.commit(effects),
+            None => self.commit(effects, self.database.connection.total_changes() != changes),
             Some(error) => {
                 self.undo();
                 Err(error.into())
@@ -203,8 +210,9 @@ impl Writer {
     }
 
     /// Commits, moves files, publishes.
-    fn commit(&self, effects: Effects) -> Result<(), Failure> {
-        let done = match self.write_commit(&effects) {
+    fn commit(&self, effects: Effects, changed: bool) -> Result<(), Failure> {
+        let sequence = self.core.sequence.load(Ordering::Relaxed) + u64::from(changed);
+        let done = match self.write_commit(&effects, changed) {
             Ok(done) => done,
             Err(error) => {
                 self.undo();
@@ -217,11 +225,26 @@ impl Writer {
             }
         };
         self.forgotten(&done);
+        if changed {
+            self.keep_position(sequence, &effects.noted);
+        }
         Ok(self.publish(effects)?)
     }
 
-    fn write_commit(&self, effects: &Effects) -> Result<(usize, usize)> {
+    /// Notes beside the index how far it has come, and what it has written.
+    fn keep_position(&self, sequence: u64, noted: &[Entry]) {
+        self.core.sequence.store(sequence, Ordering::Relaxed);
+        if let Err(error) = self.core.mark.raise(sequence) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "how far the index of objects has come can't be noted");
+        }
+        if !noted.is_empty() {
+            self.core.journal.lock().unwrap_or_else(PoisonError::into_inner).add(sequence, noted);
+        }
+    }
+
+    fn write_commit(&self, effects: &Effects, changed: bool) -> Result<(usize, usize)> {
         let connection = &self.database.connection;
+        count(connection, "sequence", i64::from(changed))?;
         count(connection, "versions", effects.versions)?;
         count(connection, "bytes", effects.bytes)?;
         let done = self.forget()?;
@@ -232,7 +255,7 @@ impl Writer {
 
     /// What follows a commit. An error here is a crash: the writes stand, but nobody learns of it.
     fn publish(&self, effects: Effects) -> Result<()> {
-        let Effects { buckets, arrived, doomed, versions, bytes, events, events_lost } = effects;
+        let Effects { buckets, arrived, doomed, versions, bytes, events, events_lost, noted: _ } = effects;
         let ids: Vec<_> = arrived.into_iter().map(Loose::keep).collect();
         self.core.files.hit("objects.commit.after")?;
         for id in &ids {

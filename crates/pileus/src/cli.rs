@@ -163,6 +163,15 @@ EXAMPLES
         #[arg(value_name = "ID")]
         instance: String,
     },
+    /// Check what is stored while the cloud is stopped, and mend it.
+    #[command(
+        subcommand,
+        after_long_help = "\
+EXAMPLES
+    pileus fsck objects
+    pileus fsck objects --rebuild"
+    )]
+    Fsck(FsckCommand),
     /// Build or import machine images.
     #[command(
         subcommand,
@@ -202,6 +211,30 @@ EXAMPLES
         /// Its name: 1 to 64 letters, digits and `_.-`; unique on this cloud.
         #[arg(long)]
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FsckCommand {
+    /// Check the index of S3's objects against their files, both ways, and the files' sizes. Exits with 1 if anything doesn't fit.
+    ///
+    /// The bodies themselves are not read: the running cloud does that once a week (scrub_hours). No cloud may run on the data directory.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus fsck objects                             what doesn't fit, one line each
+    pileus fsck objects --rebuild                   where `serve` refuses an index that is lost or old
+
+WHAT A REBUILD BRINGS BACK
+    It begins with the newest copy of the index that can be read: the one that was put back as
+    objects/index.db, or objects/index.backup.db, which the running cloud writes each hour. Buckets,
+    settings, tags, deletions and objects above 16 KiB that came after that copy are added from the
+    journal beside it. Objects of 16 KiB or less, and uploads in parts that were begun, after that copy
+    are lost: their bytes were in the index only. What belongs to nothing goes to objects/lost+found.
+    If you have a backup that is newer than the copy, restore that instead.")]
+    Objects {
+        /// Make the index anew.
+        #[arg(long)]
+        rebuild: bool,
     },
 }
 

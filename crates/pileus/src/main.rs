@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod http;
 mod identity;
+mod index_keeper;
 mod parts;
 mod places;
 mod progress;
@@ -16,7 +17,7 @@ mod stream;
 mod wait;
 
 use clap::Parser as _;
-use cli::{AccountCommand, Cli, Command, ImageCommand};
+use cli::{AccountCommand, Cli, Command, FsckCommand, ImageCommand};
 use std::process::ExitCode;
 
 /// A reply of 200 kB is made of thousands of small texts: with the system's allocator a DescribeInstances takes a third longer.
@@ -46,6 +47,11 @@ fn main() -> ExitCode {
         },
         Command::Forward(args) => commands::forward::run(dir, &args),
         Command::Console { instance } => commands::console::run(dir, &instance),
+        Command::Fsck(FsckCommand::Objects { rebuild }) => match commands::fsck::objects(dir, rebuild) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::Image(ImageCommand::Build { kind: _, name }) => commands::image::build_tiny(dir, name),
         Command::Image(ImageCommand::Import { file, name, description, login_user }) => {
             commands::image::import(dir, &file, name, description, login_user)

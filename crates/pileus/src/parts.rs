@@ -3,6 +3,7 @@
 use crate::config::{self, Config};
 use crate::http::Services;
 use crate::identity::{self, DataDirectory};
+use crate::index_keeper::Kept;
 use crate::scrub::Report;
 use anyhow::{Context as _, Result};
 use api::ports::{Console, PortError, Ports};
@@ -47,6 +48,7 @@ pub(crate) struct Parts {
     pub(crate) objects: Objects,
     pub(crate) s3_health: s3::Health,
     pub(crate) scrub: Arc<Report>,
+    pub(crate) index_kept: Arc<Kept>,
     /// Its name, and why it is the one.
     pub(crate) accelerator: (&'static str, String),
 }
@@ -124,6 +126,7 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
         objects,
         s3_health: s3.health(),
         scrub: Arc::default(),
+        index_kept: Arc::default(),
         accelerator,
     };
     Ok((Arc::new(parts), Services { gate, s3 }))

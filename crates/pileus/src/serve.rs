@@ -2,7 +2,7 @@
 
 use crate::cli::ServeArgs;
 use crate::config::Config;
-use crate::{admin, commands, http, parts, scrub};
+use crate::{admin, commands, http, index_keeper, parts, scrub};
 use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -95,6 +95,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let scrub = scrub::run(parts.objects.clone(), parts.config.s3.clone(), parts.clock.clone(), parts.scrub.clone(), stopping.clone());
     let scrub = tokio::spawn(scrub);
     let mark = tokio::spawn(parts.directory.clone().keep(stopping.clone()));
+    let keeper = tokio::spawn(index_keeper::run(parts.objects.clone(), parts.index_kept.clone(), stopping.clone()));
     let operator = tokio::spawn(admin::server::serve(socket, parts.clone(), stopping.clone()));
     let upkeep = tokio::spawn(services.s3.upkeep(stopping.clone()));
     let answers = tokio::spawn(http::serve(listener, Arc::new(services), http::CONNECTIONS_MAX, stopping));
@@ -111,6 +112,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     operator.await?;
     loops.await?;
     scrub.await?;
+    keeper.await?;
     upkeep.await?;
     mark.await?;
     parts.directory.raise_or_warn().await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod damage;
+mod index;
 
 use futures_util::StreamExt as _;
 use model::fault::{Crash, Faults, NoFaults};

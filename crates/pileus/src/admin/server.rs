@@ -211,6 +211,6 @@ async fn status(parts: &Parts) -> Result<Status> {
         scrub,
         destinations: storage.destinations,
         access_logs_failing: storage.log_troubles,
-        notes: parts.reconciler.notes().into_iter().chain(damage).chain(storage.notes).collect(),
+        notes: parts.reconciler.notes().into_iter().chain(damage).chain(storage.notes).chain(parts.index_kept.notes()).collect(),
     })
 }

@@ -6,6 +6,7 @@ pub(crate) mod console;
 pub(crate) mod doctor;
 pub(crate) mod env;
 pub(crate) mod forward;
+pub(crate) mod fsck;
 mod guest;
 pub(crate) mod image;
 pub(crate) mod ssh;
