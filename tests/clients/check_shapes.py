@@ -19,6 +19,11 @@ from botocore.awsrequest import HeadersDict
 
 LOADER = botocore.loaders.Loader()
 MODELS = {}
+# Of documents whose model names none for its replies.
+NAMESPACES = {
+    "s3": "http://s3.amazonaws.com/doc/2006-03-01/",
+    "s3control": "http://awss3control.amazonaws.com/doc/2018-08-20/",
+}
 # What the parser itself takes out of a reply's root.
 ENVELOPE = {"requestId", "ResponseMetadata"}
 # Headers that any reply of S3's may have.
@@ -190,7 +195,7 @@ def rest_xml(operation, shape, line):
             yield "a reply without a body has one"
         return
     root = ET.fromstring(line["body"])
-    if not root.tag.startswith("{http://s3.amazonaws.com/doc/2006-03-01/}"):
+    if not root.tag.startswith("{" + NAMESPACES[line["service"]] + "}"):
         yield f"the root {root.tag} has no namespace"
     if operation == "GetBucketLocation":
         return

@@ -135,6 +135,9 @@ pub enum Encryption {
     Kms {
         /// The key as the client named it.
         key_id: String,
+        /// Whether an S3 Bucket Key was asked for, which replies say again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        bucket_key: bool,
     },
     /// SSE-C.
     Customer {

@@ -93,8 +93,9 @@ EXAMPLES
     /// Print the shell commands that point AWS clients at this cloud: eval "$(pileus env)".
     ///
     /// Sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_REGION and AWS_ENDPOINT_URL to the first account's, and
-    /// unsets AWS_SESSION_TOKEN and AWS_PROFILE. If you have no configuration of the aws CLI, AWS_CONFIG_FILE is set, too: to a file by
-    /// which version 1 of it and boto3 presign S3's URLs as they are accepted here. One that is gone, or another cloud's, gives way to it. Fails, and prints `false` for `eval`, if no cloud answers.
+    /// AWS_ENDPOINT_URL_S3_CONTROL to a name that the account can stand before. Unsets AWS_SESSION_TOKEN and AWS_PROFILE. If you have no
+    /// configuration of the aws CLI, AWS_CONFIG_FILE is set, too: to a file by which version 1 of it and boto3 presign S3's URLs as they
+    /// are accepted here. One that is gone, or another cloud's, gives way to it. Fails, and prints `false` for `eval`, if no cloud answers.
     #[command(after_long_help = "\
 EXAMPLES
     eval \"$(pileus env)\"                           this shell's aws and SDKs ask this cloud now

@@ -1,5 +1,6 @@
 //! What every answer gets before it goes: its request's id, and its document as S3 writes it.
 
+use crate::control;
 use crate::error;
 use crate::precheck::SKEW_MILLIS_MAX;
 use crate::target::{self, Target};
@@ -34,6 +35,8 @@ pub(crate) struct Asked {
     condition: Option<&'static str>,
     /// The time that it says it is, and the time that it is.
     times: (Option<String>, Timestamp),
+    /// Whether it is S3 Control's, whose errors have a root of their own.
+    control: bool,
 }
 
 /// Conditions that make a `PreconditionFailed`, in the order in which they are judged.
@@ -78,6 +81,7 @@ impl Asked {
             range: said("range"),
             condition: CONDITIONS.into_iter().find(|name| head.headers.contains_key(*name)),
             times: (said("x-amz-date").or_else(|| query("X-Amz-Date")).or_else(|| said("date")), now),
+            control: control::is_control(head),
         }
     }
 
@@ -171,17 +175,26 @@ fn error_document(text: &[u8], asked: &Asked, told: &[(String, String)], headers
     if let Some(region) = headers.get("x-amz-bucket-region").and_then(|region| region.to_str().ok()) {
         details.push(("Region".into(), region.into()));
     }
-    for (name, value) in [("Resource", &asked.path), ("RequestId", &asked.id), ("HostId", &asked.id)] {
-        details.push((name.into(), value.into()));
-    }
-    let mut written = format!("{front}<Code>{code}</Code>");
+    details.push(("Resource".into(), asked.path.as_str().into()));
+    let ids = [("RequestId".into(), asked.id.as_str().into()), ("HostId".into(), asked.id.as_str().into())];
+    let mut main = format!("<Code>{code}</Code>");
     if let Some(message) = said.or_else(|| error::usual(code)) {
-        written += &format!("<Message>{message}</Message>");
+        main += &format!("<Message>{message}</Message>");
     }
-    for (name, value) in details {
-        written += &format!("<{name}>{}</{name}>", xml::escape(&value));
+    if asked.control {
+        let front = front.strip_suffix("<Error>")?;
+        let error = main + &elements(&details);
+        return Some(format!(
+            "{front}<ErrorResponse xmlns=\"{}\"><Error>{error}</Error>{}</ErrorResponse>",
+            control::NAMESPACE,
+            elements(&ids)
+        ));
     }
-    Some(written + "</Error>")
+    Some(format!("{front}{main}{}{}</Error>", elements(&details), elements(&ids)))
+}
+
+fn elements(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> String {
+    pairs.iter().map(|(name, value)| format!("<{name}>{}</{name}>", xml::escape(value))).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Conditions of requests: of writes, of reads, of copies' sources (RFC 9110, and "Add preconditions to S3 operations").
 
 use crate::error::{Result, custom, precondition_failed};
+use http::HeaderValue;
 use model::time::Timestamp;
 use objects::{Condition, EtagMatch, Version};
 use s3s::S3Error;
@@ -14,6 +15,20 @@ pub(crate) fn of_write(if_match: Option<&ETagCondition>, if_none_match: Option<&
 /// A header that S3 knows, with a value that it does nothing with.
 pub(crate) fn not_implemented() -> S3Error {
     custom("NotImplemented", 501, "A header you provided implies functionality that is not implemented")
+}
+
+/// The ETag of a condition's header, read as S3 reads it: quotation marks don't count, be there both, one or none. `None`: no ETag.
+pub(crate) fn read(value: &HeaderValue) -> Option<ETagCondition> {
+    let value = value.to_str().ok()?.trim();
+    ETagCondition::parse_http_header(value.as_bytes()).ok().or_else(|| {
+        let bare = value.trim_matches('"');
+        ETagCondition::parse_http_header(format!("\"{bare}\"").as_bytes()).ok()
+    })
+}
+
+/// Whether s3s refuses a condition's header that [`read`] reads.
+pub(crate) fn is_odd(value: &HeaderValue) -> bool {
+    ETagCondition::parse_http_header(value.as_bytes()).is_err() && read(value).is_some()
 }
 
 /// Which ETags are meant.
@@ -76,6 +91,20 @@ fn seconds(time: &dto::Timestamp) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotation_marks_of_etags_do_not_count() {
+        let etag = |value: &'static str| match read(&HeaderValue::from_static(value)) {
+            Some(ETagCondition::ETag(etag)) => Some(etag.value().to_owned()),
+            Some(ETagCondition::Any) => Some("any".to_owned()),
+            None => None,
+        };
+        for value in ["\"0a1b-2\"", "0a1b-2", "\"0a1b-2", "0a1b-2\"", "W/\"0a1b-2\""] {
+            assert_eq!(etag(value).as_deref(), Some("0a1b-2"), "{value}");
+        }
+        assert_eq!(etag("*").as_deref(), Some("any"));
+        assert!(is_odd(&HeaderValue::from_static("\"0a1b-2")) && !is_odd(&HeaderValue::from_static("0a1b-2")));
+    }
 
     #[test]
     fn conditions_on_etags_win() {

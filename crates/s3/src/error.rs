@@ -101,20 +101,29 @@ pub(crate) fn custom_text(code: &'static str, status: u16, text: impl Into<std::
 }
 
 /// An error whose document has one more element: `<UploadId>`. A value that is longer than a key isn't told.
-pub(crate) fn with(mut error: S3Error, element: &str, value: impl Display) -> S3Error {
+pub(crate) fn with(error: S3Error, element: &str, value: impl Display) -> S3Error {
     let value = value.to_string();
-    let detail = format!("{element}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC));
-    if value.len() <= VALUE_BYTES_MAX
-        && let Ok(detail) = HeaderValue::try_from(detail)
-    {
-        let mut headers = error.headers().cloned().unwrap_or_default();
-        headers.append(DETAILS, detail);
-        error.set_headers(headers);
-    }
+    if value.len() <= VALUE_BYTES_MAX { with_all(error, &[(element, value)]) } else { error }
+}
+
+/// An error whose document has more elements, however long their values are.
+pub(crate) fn with_all(mut error: S3Error, details: &[(&str, String)]) -> S3Error {
+    let mut headers = error.headers().cloned().unwrap_or_default();
+    details_put(&mut headers, details);
+    error.set_headers(headers);
     error
 }
 
-/// Takes what [`with`] told out of an answer's headers.
+/// Adds elements to an error's document by the headers of its answer.
+pub(crate) fn details_put(headers: &mut HeaderMap, details: &[(&str, String)]) {
+    for (element, value) in details {
+        if let Ok(detail) = HeaderValue::try_from(format!("{element}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))) {
+            headers.append(DETAILS, detail);
+        }
+    }
+}
+
+/// Takes what [`details_put`] told out of an answer's headers.
 pub(crate) fn details_take(headers: &mut HeaderMap) -> Vec<(String, String)> {
     let read = |detail: &HeaderValue| {
         let (element, value) = detail.to_str().ok()?.split_once('=')?;

@@ -6,6 +6,7 @@ use crate::answer::{self, Asked};
 use crate::body::{Broken, Drained, Patient, Trouble};
 use crate::budget::{Budget, Held};
 use crate::caller::Verified;
+use crate::control::{self, Control};
 use crate::cors;
 use crate::form;
 use crate::host::{Hosts, Named, Strangers};
@@ -14,6 +15,7 @@ use crate::precheck;
 use crate::route::Routes;
 use crate::service::S3;
 use crate::settings::Settings;
+use crate::signature::Signed;
 use crate::split::Split;
 use crate::target::{self, Target};
 use crate::time;
@@ -153,8 +155,11 @@ impl Front {
         self.named(head).is_some_and(|n| n.s3 || n.bucket.is_some()) || is_v2(head) || head.uri.path() != "/"
     }
 
-    /// What the request's host says.
+    /// What the request's host says. Before the endpoint of S3 Control stands an account and no bucket.
     fn named<'a>(&self, head: &'a Parts) -> Option<Named<'a>> {
+        if control::is_control(head) {
+            return Some(Named { bucket: None, website: false, s3: true });
+        }
         head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).map(|h| self.hosts.read(h))
     }
 
@@ -179,7 +184,12 @@ impl Front {
         let (waits, empty) = (waits_to_send(&head), body.is_end_stream());
         let body = Drained::new(body, waits);
         head.extensions.insert(RequestId(id.clone()));
-        let target = Target::new(&head, self.named(&head).and_then(|n| n.bucket).as_deref());
+        let is_control = control::is_control(&head);
+        if is_control {
+            head.extensions.insert(Control);
+            head.uri = control::sorted(&head.uri);
+        }
+        let target = if is_control { None } else { Target::new(&head, self.named(&head).and_then(|n| n.bucket).as_deref()) };
         let bucket = target.as_ref().map(|target| target.bucket.clone());
         let asked = Asked::new(id, &head, target.clone(), self.s3.now());
         if let Some(target) = target {
@@ -235,7 +245,11 @@ impl Front {
         match Document::new(&head, bucket_in_host, Split::new(&head, Patient::new(body, trouble.clone())), held.clone()) {
             Ok((body, refusal)) => {
                 date_add(&mut head.headers);
-                let answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
+                let signed = Signed::new(&head);
+                let mut answer = self.run(Request::from_parts(head, Body::http_body_unsync(body))).await;
+                if let Some(signed) = signed {
+                    signed.explain(&self.s3.store, &mut answer);
+                }
                 refusal.take().map_or_else(|| blamed(answer, trouble.get(), chunked), error_response)
             }
             Err(refusal) => error_response(refusal),

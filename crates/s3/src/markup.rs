@@ -1,8 +1,12 @@
 //! What a document in XML may not have, and s3s passes over: a type of its own, foreign names, CDATA, whose text s3s would lose, and characters
 //! that XML doesn't have.
 
-/// What the names of S3's documents belong to, now and in its first years; with or without the slash at the end.
-const NAMESPACES: [&[u8]; 2] = [b"http://s3.amazonaws.com/doc/2006-03-01", b"http://doc.s3.amazonaws.com/2006-03-01"];
+/// What the names of S3's documents belong to, now and in its first years, and those of S3 Control; with or without the slash at the end.
+const NAMESPACES: [&[u8]; 3] = [
+    b"http://s3.amazonaws.com/doc/2006-03-01",
+    b"http://doc.s3.amazonaws.com/2006-03-01",
+    b"http://awss3control.amazonaws.com/doc/2018-08-20",
+];
 
 /// Whether S3 takes a document's markup. What isn't well-formed is left to s3s, as is what isn't XML.
 pub(crate) fn is_taken(text: &[u8]) -> bool {

@@ -10,12 +10,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use md5::{Digest as _, Md5};
 use objects::{Bucket, Encryption, Seal};
-use s3s::dto::{ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration};
+use s3s::dto::{ServerSideEncryption, ServerSideEncryptionConfiguration, ServerSideEncryptionRule};
 use s3s::{S3Error, s3_error};
 use sha2::Sha256;
+use std::sync::Arc;
 
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
 const KMS_KEY: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id");
+const BUCKET_KEY: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-bucket-key-enabled");
 const KMS_CONTEXT: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-context");
 const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-customer-algorithm");
 const KEY: HeaderName = HeaderName::from_static("x-amz-server-side-encryption-customer-key");
@@ -66,10 +68,12 @@ pub(crate) fn of_write(bucket: &Bucket, headers: &HeaderMap) -> Result<Sealing> 
         Some(b"aws:kms") if headers.contains_key(&KMS_CONTEXT) => Err(s3_error!(NotImplemented, "Encryption contexts are not implemented")),
         Some(b"aws:kms") => {
             let named = headers.get(&KMS_KEY).map(|key| key.to_str().unwrap_or_default());
-            Ok(Sealing::engine(Encryption::Kms { key_id: kms_key(bucket, named)? }))
+            // A default whose key isn't there any more doesn't matter to who names another.
+            let bucket_key = bucket_key(headers)?.unwrap_or_else(|| of_bucket(bucket).is_ok_and(|default| default.bucket_key));
+            Ok(Sealing::engine(Encryption::Kms { key_id: kms_key(bucket, named)?, bucket_key }))
         }
         Some(b"aws:kms:dsse") => Err(dsse()),
-        None if !kms => of_bucket(bucket),
+        None if !kms => by_default(bucket, headers),
         method => {
             let method = String::from_utf8_lossy(method.unwrap_or_default());
             Err(error::argument(ENCRYPTION.as_str(), method, "The encryption method specified is not supported"))
@@ -81,19 +85,49 @@ fn dsse() -> S3Error {
     s3_error!(NotImplemented, "Dual-layer encryption (aws:kms:dsse) is not implemented")
 }
 
-/// A bucket's default.
-fn of_bucket(bucket: &Bucket) -> Result<Sealing> {
+/// Whether a request asks for an S3 Bucket Key; `None`: it says nothing of it.
+fn bucket_key(headers: &HeaderMap) -> Result<Option<bool>> {
+    match headers.get(&BUCKET_KEY).map(HeaderValue::as_bytes) {
+        None => Ok(None),
+        Some(value) if value.eq_ignore_ascii_case(b"true") => Ok(Some(true)),
+        Some(value) if value.eq_ignore_ascii_case(b"false") => Ok(Some(false)),
+        Some(value) => Err(error::argument(BUCKET_KEY.as_str(), String::from_utf8_lossy(value), "The value must be true or false")),
+    }
+}
+
+/// What a bucket encrypts new objects with unless their requests say otherwise.
+#[derive(Debug, Default)]
+struct BucketDefault {
+    encryption: Option<Encryption>,
+    /// Whether objects under a key of KMS's get an S3 Bucket Key.
+    bucket_key: bool,
+}
+
+fn of_bucket(bucket: &Bucket) -> Result<Arc<BucketDefault>> {
     let read = |found: ServerSideEncryptionConfiguration| {
-        let Some(default) = found.rules.into_iter().find_map(|rule| rule.apply_server_side_encryption_by_default) else { return Ok(None) };
-        let ServerSideEncryptionByDefault { sse_algorithm, kms_master_key_id } = default;
-        match sse_algorithm.as_str() {
-            ServerSideEncryption::AES256 => Ok(Some(Encryption::S3)),
-            ServerSideEncryption::AWS_KMS => Ok(Some(Encryption::Kms { key_id: kms_key(bucket, kms_master_key_id.as_deref())? })),
-            _ => Err(dsse()),
-        }
+        let rule = found.rules.into_iter().find(|rule| rule.apply_server_side_encryption_by_default.is_some());
+        let Some(ServerSideEncryptionRule { apply_server_side_encryption_by_default: Some(default), bucket_key_enabled }) = rule else {
+            return Ok(BucketDefault::default());
+        };
+        let bucket_key = bucket_key_enabled.unwrap_or_default();
+        let encryption = match default.sse_algorithm.as_str() {
+            ServerSideEncryption::AES256 => Encryption::S3,
+            ServerSideEncryption::AWS_KMS => Encryption::Kms { key_id: kms_key(bucket, default.kms_master_key_id.as_deref())?, bucket_key },
+            _ => return Err(dsse()),
+        };
+        Ok(BucketDefault { encryption: Some(encryption), bucket_key })
     };
-    let default = reading(bucket, "encryption", read)?.and_then(|default| Option::clone(&default));
-    Ok(default.map_or(Sealing::NONE, Sealing::engine))
+    Ok(reading(bucket, "encryption", read)?.unwrap_or_default())
+}
+
+/// The bucket's default; a request may still say whether it wants an S3 Bucket Key.
+fn by_default(bucket: &Bucket, headers: &HeaderMap) -> Result<Sealing> {
+    let asked = bucket_key(headers)?;
+    Ok(match (of_bucket(bucket)?.encryption.clone(), asked) {
+        (None, _) => Sealing::NONE,
+        (Some(Encryption::Kms { key_id, .. }), Some(bucket_key)) => Sealing::engine(Encryption::Kms { key_id, bucket_key }),
+        (Some(encryption), _) => Sealing::engine(encryption),
+    })
 }
 
 /// The ARN of the key that a request means. There is one key for each account and region until there is a key service: the cloud's own
@@ -215,9 +249,12 @@ pub(crate) fn show(encryption: Option<&Encryption>, headers: &mut HeaderMap) {
     match encryption {
         None => {}
         Some(Encryption::S3) => put(ENCRYPTION, "AES256"),
-        Some(Encryption::Kms { key_id }) => {
+        Some(Encryption::Kms { key_id, bucket_key }) => {
             put(ENCRYPTION, "aws:kms");
             put(KMS_KEY, key_id);
+            if *bucket_key {
+                put(BUCKET_KEY, "true");
+            }
         }
         Some(Encryption::Customer { key_md5 }) => {
             put(ALGORITHM, "AES256");

@@ -35,12 +35,23 @@ pub(crate) fn run(data_dir: &Path) -> Result<()> {
     // None of the values holds a quote: keys are letters, digits, `+` and `/`.
     // Python's clients read AWS_DEFAULT_REGION, the other SDKs AWS_REGION.
     print(&format!(
-        "export AWS_ACCESS_KEY_ID='{}'\nexport AWS_SECRET_ACCESS_KEY='{}'\nexport AWS_DEFAULT_REGION='{region}'\nexport AWS_REGION='{region}'\nexport AWS_ENDPOINT_URL='{}'\nunset AWS_SESSION_TOKEN AWS_PROFILE{config}",
+        "export AWS_ACCESS_KEY_ID='{}'\nexport AWS_SECRET_ACCESS_KEY='{}'\nexport AWS_DEFAULT_REGION='{region}'\nexport AWS_REGION='{region}'\nexport AWS_ENDPOINT_URL='{}'\n{control}\nunset AWS_SESSION_TOKEN AWS_PROFILE{config}",
         env.access_key_id,
         env.secret_access_key,
         env.endpoint,
-        region = env.region
+        region = env.region,
+        control = control_line(&env.endpoint)
     ))
+}
+
+/// S3 Control's endpoint. Its clients write the account and a dot before the endpoint's host, and no name ends in an address of the loopback:
+/// there it is `localhost`, whose sub-names many resolvers know (`docs/guide/s3.md`). An earlier one is taken back.
+fn control_line(endpoint: &str) -> String {
+    let port = ["http://127.0.0.1:", "http://[::1]:"].iter().find_map(|front| endpoint.strip_prefix(front));
+    port.map_or_else(
+        || "unset AWS_ENDPOINT_URL_S3_CONTROL".to_owned(),
+        |port| format!("export AWS_ENDPOINT_URL_S3_CONTROL='http://localhost:{port}'"),
+    )
 }
 
 /// Tells the aws CLI of version 1 and boto3 to presign S3's URLs by signature version 4, which they do by a configuration file only:
@@ -71,6 +82,16 @@ fn config_lines(named: Option<&Path>, own: bool, ours: &Path) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn s3_control_has_a_name_to_put_the_account_before() {
+        let export = "export AWS_ENDPOINT_URL_S3_CONTROL='http://localhost:4566'";
+        assert_eq!(control_line("http://127.0.0.1:4566"), export);
+        assert_eq!(control_line("http://[::1]:4566"), export);
+        for named in ["http://10.0.0.5:4566", "https://cloud.example.com"] {
+            assert_eq!(control_line(named), "unset AWS_ENDPOINT_URL_S3_CONTROL", "{named}");
+        }
+    }
 
     #[test]
     fn a_file_that_another_cloud_left_in_the_shell_gives_way() {

@@ -105,6 +105,7 @@ const OPERATIONS: &[(&str, &[&str])] = &[
     ("ListObjects", &[LIST_BUCKET]),
     ("ListObjectsV2", &[LIST_BUCKET]),
     ("ListParts", &["s3:ListMultipartUploadParts"]),
+    ("ListTagsForResource", &["s3:ListTagsForResource"]),
     ("PutBucketAccelerateConfiguration", &["s3:PutAccelerateConfiguration"]),
     ("PutBucketAcl", &["s3:PutBucketAcl"]),
     ("PutBucketAnalyticsConfiguration", &["s3:PutAnalyticsConfiguration"]),
@@ -132,6 +133,8 @@ const OPERATIONS: &[(&str, &[&str])] = &[
     ("PutPublicAccessBlock", &["s3:PutBucketPublicAccessBlock"]),
     ("RestoreObject", &["s3:RestoreObject"]),
     ("SelectObjectContent", &[GET_OBJECT]),
+    ("TagResource", &["s3:TagResource"]),
+    ("UntagResource", &["s3:UntagResource"]),
     ("UploadPart", &[PUT_OBJECT]),
     ("UploadPartCopy", &[PUT_OBJECT]),
 ];

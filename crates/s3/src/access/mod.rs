@@ -112,7 +112,8 @@ impl S3 {
     pub(crate) async fn admit<T>(&self, request: &mut S3Request<T>, operation: &str, target: &Target) -> Result<()> {
         let origin = Origin::of(&request.extensions);
         let (caller, around) = self.asking(request.credentials.as_ref(), origin, operation, &request.headers, &request.uri)?;
-        let wanted = Wanted { operation, bucket: Some(&target.bucket), key: Some(&target.key) };
+        let key = Some(target.key.as_str()).filter(|key| !key.is_empty());
+        let wanted = Wanted { operation, bucket: Some(&target.bucket), key };
         self.authorize(&caller, wanted, &around).await?;
         request.extensions.insert(caller);
         request.extensions.insert(around);

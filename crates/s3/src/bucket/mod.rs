@@ -3,10 +3,10 @@
 use crate::access::{self, acl};
 use crate::caller::Caller;
 use crate::configuration::update;
-use crate::error::{self, Result};
+use crate::error::{self, Result, custom};
 use crate::service::S3;
 use crate::time;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use model::scope::{AccountId, DEFAULT_REGION, Region};
 use objects::{Acl, Bucket, Ownership, PublicAccessBlock, Versioning};
 use s3s::dto::{self, *};
@@ -65,6 +65,7 @@ pub(crate) async fn create(s3: &S3, request: S3Request<CreateBucketInput>) -> Re
         tracing::debug!(%why, "no bucket's name");
         return Err(s3_error!(InvalidBucketName, "The specified bucket is not valid."));
     }
+    namespace(&headers)?;
     let asked = input.create_bucket_configuration.as_ref().and_then(|c| c.location_constraint.as_ref()).map(|l| l.as_str().to_owned());
     let region = region(asked.as_deref(), &signed)?;
     if s3.objects.buckets(&account).len() >= BUCKETS_MAX {
@@ -90,6 +91,18 @@ pub(crate) async fn create(s3: &S3, request: S3Request<CreateBucketInput>) -> Re
         Err(error) => return Err(error::engine(error)),
     }
     Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) }))
+}
+
+/// Refuses a bucket outside of the global namespace: a bucket in its account's own namespace would need names that other accounts can't take.
+fn namespace(headers: &HeaderMap) -> Result<()> {
+    match headers.get("x-amz-bucket-namespace").map(HeaderValue::as_bytes) {
+        None | Some(b"global") => Ok(()),
+        Some(b"account-regional") => Err(custom("NotImplemented", 501, "Buckets in an account's regional namespace are not implemented")),
+        Some(value) => {
+            let value = String::from_utf8_lossy(value);
+            Err(error::argument("x-amz-bucket-namespace", value, "The value must be global or account-regional"))
+        }
+    }
 }
 
 /// The bucket that a request asks for.
@@ -125,7 +138,7 @@ fn refuse_mismatch(bucket: &Bucket, acl: &Acl) -> Result<()> {
     }
     if acl::refuse_public(bucket, Some(acl), error::denied).is_err() {
         let text = "Bucket cannot have public ACLs set with BlockPublicAccess enabled";
-        return Err(error::custom("InvalidBucketAclWithBlockPublicAccessError", 400, text));
+        return Err(custom("InvalidBucketAclWithBlockPublicAccessError", 400, text));
     }
     Ok(())
 }
@@ -134,7 +147,11 @@ fn refuse_mismatch(bucket: &Bucket, acl: &Acl) -> Result<()> {
 const BLOCK_ALL: PublicAccessBlock =
     PublicAccessBlock { block_public_acls: true, ignore_public_acls: true, block_public_policy: true, restrict_public_buckets: true };
 
-/// Where a new bucket is: what was asked for, which must be where the request was signed for.
+/// The region of a new bucket. `signed`: the region of the request's signature, which stands for the endpoint that it was sent to.
+///
+/// # Errors
+/// At the endpoint of us-east-1, which creates buckets in every region: `InvalidLocationConstraint` for us-east-1 itself and for what is no
+/// region. At the endpoint of any other region: `IllegalLocationConstraintException` unless the constraint is that region.
 fn region(asked: Option<&str>, signed: &str) -> Result<String> {
     let asked = match asked {
         None | Some("") => None,
@@ -143,12 +160,10 @@ fn region(asked: Option<&str>, signed: &str) -> Result<String> {
     };
     let known = |name: &str| name.parse::<Region>().is_ok();
     match asked {
-        Some(name) if name == DEFAULT_REGION || !known(name) => {
-            Err(s3_error!(InvalidLocationConstraint, "The specified location-constraint is not valid"))
-        }
-        // A request signed for us-east-1 may make a bucket anywhere.
-        Some(name) if name == signed || signed == DEFAULT_REGION => Ok(name.to_owned()),
         None if signed == DEFAULT_REGION => Ok(signed.to_owned()),
+        Some(name) if signed == DEFAULT_REGION && name != DEFAULT_REGION && known(name) => Ok(name.to_owned()),
+        Some(_) if signed == DEFAULT_REGION => Err(s3_error!(InvalidLocationConstraint, "The specified location-constraint is not valid")),
+        Some(name) if name == signed && known(name) => Ok(name.to_owned()),
         other => {
             let name = other.unwrap_or("unspecified");
             let text = "location constraint is incompatible for the region specific endpoint this request was sent to.";

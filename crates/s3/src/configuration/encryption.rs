@@ -19,8 +19,10 @@ pub(crate) async fn encryption_get(s3: &S3, request: S3Request<GetBucketEncrypti
 
 /// PutBucketEncryption.
 pub(crate) async fn encryption_put(s3: &S3, request: S3Request<PutBucketEncryptionInput>) -> Result<S3Response<PutBucketEncryptionOutput>> {
-    let wanted = request.input.server_side_encryption_configuration;
-    let [rule] = wanted.rules.as_slice() else { return Err(malformed_xml()) };
+    let mut wanted = request.input.server_side_encryption_configuration;
+    let [rule] = wanted.rules.as_mut_slice() else { return Err(malformed_xml()) };
+    // GetBucketEncryption always says it.
+    rule.bucket_key_enabled.get_or_insert(false);
     if let Some(default) = &rule.apply_server_side_encryption_by_default {
         let key = default.kms_master_key_id.as_deref();
         match (default.sse_algorithm.as_str(), key) {

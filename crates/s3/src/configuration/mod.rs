@@ -21,7 +21,7 @@ pub(crate) use notification::{NOTIFICATION, notification_get, notification_put, 
 use payment::payer;
 pub(crate) use payment::{accelerate_get, accelerate_put, payment_get, payment_put};
 pub(crate) use replication::{replication_delete, replication_get};
-pub(crate) use tagging::{tagging_delete, tagging_get, tagging_put};
+pub(crate) use tagging::{limit as tags_limit, read as tags_read, tagging_delete, tagging_get, tagging_put};
 pub(crate) use versioning::{versioning_get, versioning_put};
 pub(crate) use website::{config as website_config, website_delete, website_get, website_put};
 

@@ -42,11 +42,14 @@ pub(crate) async fn tagging_delete(s3: &S3, request: S3Request<DeleteBucketTaggi
     Ok(S3Response::with_status(DeleteBucketTaggingOutput {}, http::StatusCode::NO_CONTENT))
 }
 
+/// Refuses more tags than a bucket may have.
+pub(crate) fn limit(count: usize) -> Result<()> {
+    if count > TAGS_MAX { Err(custom("BadRequest", 400, "Bucket tag count cannot be greater than 50")) } else { Ok(()) }
+}
+
 /// Tags of a bucket, if they keep the rules.
-fn read(all: Vec<Tag>) -> Result<BTreeMap<String, String>> {
-    if all.len() > TAGS_MAX {
-        return Err(custom("BadRequest", 400, "Bucket tag count cannot be greater than 50"));
-    }
+pub(crate) fn read(all: Vec<Tag>) -> Result<BTreeMap<String, String>> {
+    limit(all.len())?;
     let mut tags = BTreeMap::new();
     for tag in all {
         let (key, value) = (tag.key.unwrap_or_default(), tag.value.unwrap_or_default());

@@ -2,13 +2,14 @@
 //! for a fault: it is read here, after s3s has checked the signature, and the operation goes on as the others do.
 
 use crate::checksum::Algorithm;
+use crate::condition;
 use crate::error::{self, Result, malformed_xml};
 use crate::precheck::XML_BYTES_MAX;
 use crate::route::has;
 use crate::service::S3;
 use crate::target::Target;
 use http::{HeaderValue, Method, Uri, header};
-use s3s::dto::{ChecksumType, CompleteMultipartUploadInput, CompletedMultipartUpload, CompletedPart, ETagCondition};
+use s3s::dto::{ChecksumType, CompleteMultipartUploadInput, CompletedMultipartUpload, CompletedPart};
 use s3s::xml::{DeError, DeResult, Deserialize, Deserializer, Serialize as _, Serializer};
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, s3_error};
 
@@ -105,7 +106,7 @@ fn input(request: &S3Request<Body>, parts: Vec<CompletedPart>) -> Result<Complet
         request.headers.get(&name).map(|value| (value, invalid(value)))
     };
     let condition = |name| {
-        let read = |(value, invalid): (&HeaderValue, _)| ETagCondition::parse_http_header(value.as_bytes()).map_err(|_| invalid);
+        let read = |(value, invalid): (&HeaderValue, _)| condition::read(value).ok_or(invalid);
         header(name).map(read).transpose()
     };
     let text = |name: &'static str| {

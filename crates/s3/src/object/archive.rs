@@ -122,7 +122,8 @@ impl Asked {
     /// `InvalidObjectState` for an object that isn't archived; `InvalidArgument` for a way that its archive doesn't have.
     fn until(self, record: &Record, now: Timestamp) -> Result<Timestamp> {
         if !archived(record) {
-            return Err(s3_error!(InvalidObjectState, "Restore is not allowed for the object's current storage class"));
+            let refusal = s3_error!(InvalidObjectState, "Restore is not allowed for the object's current storage class");
+            return Err(error::with(refusal, "StorageClass", record.storage_class.as_deref().unwrap_or("STANDARD")));
         }
         if self.expedited && record.storage_class.as_deref() == Some(DEEP) {
             return Err(s3_error!(InvalidArgument, "Retrieval option is not supported by this storage class"));

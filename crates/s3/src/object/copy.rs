@@ -48,6 +48,7 @@ impl Source {
             error::of_key(error, key)
         })?;
         let key = sse::of_read(version.record.encryption.as_ref(), sse::source_key(headers)?)?;
+        // Written in AWS's letter case; a lookup of a header is in any case.
         let refused = |conditions: [&str; 2]| {
             let condition = conditions.into_iter().find(|name| headers.contains_key(*name)).unwrap_or(conditions[0]);
             error::with(error::precondition_failed(), "Condition", condition)
@@ -55,9 +56,9 @@ impl Source {
         match reading.judge(&version) {
             Ok(Verdict::Holds) => {}
             Ok(Verdict::NotModified) => {
-                return Err(refused(["x-amz-copy-source-if-none-match", "x-amz-copy-source-if-modified-since"]));
+                return Err(refused(["x-amz-copy-source-If-None-Match", "x-amz-copy-source-If-Modified-Since"]));
             }
-            Err(_) => return Err(refused(["x-amz-copy-source-if-match", "x-amz-copy-source-if-unmodified-since"])),
+            Err(_) => return Err(refused(["x-amz-copy-source-If-Match", "x-amz-copy-source-If-Unmodified-Since"])),
         }
         archive::copyable(&version.record, s3.now())?;
         Ok(Self { bucket: found, version, key, named: id.is_some() })
@@ -145,8 +146,8 @@ fn replaces(headers: &HeaderMap, name: &str, refusal: &'static str) -> Result<bo
 
 fn etags(headers: &HeaderMap, name: &str) -> Result<Option<ETagCondition>> {
     let Some(value) = headers.get(name) else { return Ok(None) };
-    let read = ETagCondition::parse_http_header(value.as_bytes());
-    read.map(Some).map_err(|_| s3_error!(InvalidArgument, "The value of {name} is no entity tag"))
+    let read = condition::read(value).ok_or_else(|| s3_error!(InvalidArgument, "The value of {name} is no entity tag"));
+    read.map(Some)
 }
 
 /// The algorithm of the copy's checksum: what is asked for, else the source's.

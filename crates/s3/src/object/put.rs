@@ -25,6 +25,8 @@ pub(crate) async fn put(s3: &S3, request: S3Request<PutObjectInput>) -> Result<S
     let condition = condition::of_write(input.if_match.as_ref(), input.if_none_match.as_ref());
     let of_form = extensions.get::<Arc<Form>>().is_some();
     let length = if of_form { None } else { Some(intake::length(input.content_length, &headers)?) };
+    // A request that was read twice (`route.rs`) has its trailing headers beside it.
+    let trailing_headers = trailing_headers.or_else(|| extensions.get().cloned());
     let expected = Expected::read(&headers, trailing_headers)?;
     if lock::asked(&headers) && !expected.any() {
         let text = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters";

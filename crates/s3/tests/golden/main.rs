@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod case;
+mod mismatch;
 mod names;
 #[path = "../../../api/tests/golden/pretty.rs"]
 mod pretty;

@@ -1,6 +1,7 @@
 //! The cloud that every case begins with: two tenants and nothing in S3.
 
 use crate::case::{Call, Case, Message, Step, Text};
+use crate::mismatch;
 use crate::names::Names;
 use crate::pretty::pretty;
 use crate::send::{self, Sender};
@@ -99,7 +100,7 @@ impl World {
                     if call.operation != "-" {
                         shapes.push(shape(call, name, &response));
                     }
-                    let reply = reply(&response, &mut names);
+                    let reply = reply(&response, &mut names, |text| mismatch::masked(text, call, &sender));
                     let status = response.status().as_u16();
                     let hint = || format!("{name}: {} {} {}: {reply}", call.operation, call.method, call.target);
                     assert!(status == call.status || call.reply.is_some(), "{}", hint());
@@ -141,7 +142,7 @@ fn is_document(response: &Response<Bytes>) -> bool {
 }
 
 /// A reply as a case has it.
-fn reply(response: &Response<Bytes>, names: &mut Names) -> Message {
+fn reply(response: &Response<Bytes>, names: &mut Names, masked: impl Fn(&str) -> String) -> Message {
     let value = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let request_id = response.headers().get("x-amz-request-id").map(value).expect("every reply has its id");
     let mut headers: Vec<(String, String)> = response.headers().iter().map(|(n, v)| (n.as_str().to_owned(), value(v))).collect();
@@ -153,7 +154,7 @@ fn reply(response: &Response<Bytes>, names: &mut Names) -> Message {
         headers.remove(at);
     }
     let body = if is_document(response) {
-        Some(Text::Lines(pretty(std::str::from_utf8(response.body()).unwrap()).trim_end().to_owned()))
+        Some(Text::Lines(pretty(&masked(std::str::from_utf8(response.body()).unwrap())).trim_end().to_owned()))
     } else {
         Text::of(response.body())
     };
@@ -182,7 +183,7 @@ fn shape(call: &Call, name: &str, response: &Response<Bytes>) -> Value {
     let headers: BTreeMap<&str, String> =
         response.headers().iter().map(|(n, v)| (n.as_str(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
     json!({
-        "service": "s3",
+        "service": if call.request.headers.iter().any(|(name, _)| name == "x-amz-account-id") { "s3control" } else { "s3" },
         "operation": call.operation,
         "case": format!("{name}: {} {}", call.method, call.target),
         "method": call.method,
