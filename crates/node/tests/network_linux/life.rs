@@ -2,7 +2,7 @@
 
 use crate::contract::{check, group_id, interface_id, join, leave};
 use crate::guest::{tcp_echoes, udp_echoes};
-use crate::world::{Netns, run, vpc_with, world};
+use crate::world::{Netns, ip, run, vpc_with, world};
 use model::network::VpcWanted;
 use model::security_group::{Peer, Traffic};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -199,5 +199,23 @@ fn a_change_costs_what_it_changes() {
             eprintln!("{size}: grown {grown:?}, one more {one_more:?}, one less {one_less:?}, unchanged {unchanged:?}, restart {again:?}");
             assert!(one_more < Duration::from_secs(1), "{one_more:?}");
         }
+    });
+}
+
+#[test]
+fn packets_for_public_addresses_dont_leave_by_the_default_route() {
+    world("host-route", Uplink::None, |mut world| async move {
+        let wan = "link add wan0 type veth peer name wan1\nlink set wan0 up\nlink set wan1 up\naddr add 192.0.2.2/24 dev wan0\n";
+        ip(&format!("{wan}route add default via 192.0.2.1\n"));
+        let outside = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        outside.connect("203.0.113.1:9").unwrap();
+        let error = outside.connect("198.18.0.1:9").unwrap_err();
+        assert!([nix::libc::ENETUNREACH, nix::libc::EHOSTUNREACH].contains(&error.raw_os_error().unwrap()), "{error}");
+        world.start();
+        assert_eq!(
+            run("ip", &["-4", "route", "show", "type", "unreachable"], "").lines().count(),
+            1,
+            "a second start adds no second route"
+        );
     });
 }

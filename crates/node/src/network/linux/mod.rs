@@ -3,6 +3,7 @@
 mod dhcp;
 mod dns;
 mod fabric;
+mod host_route;
 mod links;
 mod namespace;
 mod ntp;
@@ -98,6 +99,9 @@ impl LinuxNetwork {
             }
         }
         let fabric = Fabric::open(&config, found).context("can't open the fabric")?;
+        if config.uplink != Uplink::Veth {
+            host_route::unreachable_add(config.public_pool);
+        }
         let context = Arc::new(Context { config, directory, tokens, fabric });
         let addresses = address_changes().context("can't watch the host's addresses")?;
         let tending = tokio::spawn(tend(context.clone(), addresses));
