@@ -3,8 +3,11 @@
 import concurrent.futures
 import os
 import pathlib
+import signal
 import subprocess
 import uuid
+
+import pytest
 
 from cloud import wait_for
 
@@ -36,6 +39,56 @@ def test_a_guest_that_powers_off_while_the_server_is_down_is_not_an_error(cloud)
     cloud.start()
     told = cloud.wait_state(guest, "stopped", seconds=60)
     assert told["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    cloud.terminate(guest)
+
+
+def network_holders(cloud):
+    """The processes that hold this cloud's network namespaces."""
+    mark = f"PILEUS_NAMESPACE={os.path.realpath(cloud.data_dir)}:".encode()
+    found = []
+    for proc in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if any(word.startswith(mark) for word in (proc / "environ").read_bytes().split(b"\0")):
+                found.append(int(proc.name))
+        except OSError:
+            continue
+    return found
+
+
+def is_running(pid):
+    try:
+        os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:  # gone, or a zombie
+        return False
+    return True
+
+
+def kill_all(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_for("the processes end", 10, lambda: not any(map(is_running, pids)))
+
+
+@pytest.mark.parametrize("server", ["lives", "dies"])
+def test_a_guest_keeps_its_network_when_the_holders_are_killed(cloud, internet, server):
+    guest = cloud.run()
+    cloud.ssh(guest, "echo ready")
+    [qemu] = cloud.qemu_pids(guest)
+    boot = cloud.ssh(guest, "cat /proc/sys/kernel/random/boot_id")
+    holders = network_holders(cloud)
+    assert len(holders) >= 2, "the fabric's and the VPC's"
+    if server == "dies":
+        cloud.kill()
+    kill_all(holders)
+    if server == "dies":
+        cloud.start()
+    wait_for("other holders", 30, lambda: len(network_holders(cloud)) >= 2)
+    assert cloud.ssh(guest, "cat /proc/sys/kernel/random/boot_id") == boot
+    assert cloud.qemu_pids(guest) == [qemu] and cloud.state(guest) == "running"
+    # The way out and the metadata service, too.
+    wait_for("the way out", 30, lambda: "open" in cloud.status()["way_out"])
+    assert cloud.ssh(guest, f"wget -q -O - http://{internet}/") == "the internet answers\n"
+    assert cloud.ssh(guest, "curl -s http://169.254.169.254/latest/meta-data/instance-id").strip() == guest
     cloud.terminate(guest)
 
 

@@ -177,6 +177,7 @@ async fn real(
         public_pool: config.network.public_pool,
         allow_private: config.network.allow_private.clone(),
         mtu: config.network.mtu,
+        pasta_uid: machines(data_dir, config).users.end(),
     };
     let tokens = Tokens::new(rand::random(), clock);
     let network = LinuxNetwork::new(network, Arc::new(StoreDirectory::new(store.clone())), tokens).context("can't open the network")?;

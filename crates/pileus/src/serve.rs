@@ -5,9 +5,12 @@ use crate::config::Config;
 use crate::{admin, commands, http, index_keeper, parts, scrub};
 use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -16,6 +19,11 @@ use tracing_subscriber::EnvFilter;
 const LOG: &str = "info,s3s=off";
 /// Threads that answer calls. The machine belongs to the guests.
 const WORKERS: usize = 2;
+
+/// Connections that wait to be accepted.
+const CONNECTIONS_WAITING_MAX: u32 = 1024;
+/// How often unfinished images are looked for.
+const STAGING_SWEEP_PERIOD: Duration = Duration::from_secs(10);
 
 /// What is logged. At its debug level s3s writes whole requests, customers' keys and signatures too: only who names it gets that.
 fn log_asked(rust_log: &str) -> String {
@@ -46,7 +54,7 @@ pub(crate) fn run(data_dir: &Path, args: &ServeArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     let served = runtime.block_on(serve(&data_dir, config, args.simulate));
     // Objects that are being read for a check may take a while, and nothing waits for them.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
+    runtime.shutdown_timeout(Duration::from_millis(100));
     served
 }
 
@@ -81,10 +89,11 @@ fn files_raise() -> Result<()> {
 }
 
 async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
-    let listener = tokio::net::TcpListener::bind(config.listen).await.with_context(|| format!("can't listen on {}", config.listen))?;
-    let endpoint = format!("http://{}", listener.local_addr()?);
+    let listen = config.listen;
+    let port = port_take(listen)?;
+    let endpoint = format!("http://{}", port.local_addr()?);
     let (parts, services) = parts::build(data_dir, config, simulate, endpoint).await?;
-    commands::image::leftovers_remove(&data_dir.join("staging"));
+    let staging = data_dir.join("staging");
     commands::env::aws_config_write(data_dir)?;
     let socket = admin::server::listen(data_dir)?;
     if let Some(warning) = admin::storage::short_days(&parts.config.s3) {
@@ -98,6 +107,9 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     let keeper = tokio::spawn(index_keeper::run(parts.objects.clone(), parts.index_kept.clone(), stopping.clone()));
     let operator = tokio::spawn(admin::server::serve(socket, parts.clone(), stopping.clone()));
     let upkeep = tokio::spawn(services.s3.upkeep(stopping.clone()));
+    let sweep = tokio::spawn(staging_sweep(staging, stopping.clone()));
+    // The port opens last: whoever sees it open finds all the rest there, the operator's socket too.
+    let listener = port.listen(CONNECTIONS_WAITING_MAX).with_context(|| format!("can't listen on {listen}"))?;
     let answers = tokio::spawn(http::serve(listener, Arc::new(services), http::CONNECTIONS_MAX, stopping));
     tracing::info!(endpoint = parts.endpoint, mode = parts.store.mode().as_str(), accelerator = parts.accelerator.0, "the cloud is open");
 
@@ -115,10 +127,35 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
     keeper.await?;
     upkeep.await?;
     mark.await?;
+    sweep.await?;
     parts.directory.raise_or_warn().await;
     // The socket goes last: while it stands, a cloud is there.
     let _ = std::fs::remove_file(data_dir.join(admin::SOCKET));
     Ok(())
+}
+
+/// Takes the API's port, without opening it: a port that another process has is told at once.
+fn port_take(address: SocketAddr) -> Result<TcpSocket> {
+    let take = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Connections of an earlier server that are about to end keep the port from nobody.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        std::io::Result::Ok(socket)
+    };
+    take().with_context(|| format!("can't listen on {address}"))
+}
+
+/// Removes now and then what `pileus image` commands that were killed left in the staging directory, until `stop` turns true.
+async fn staging_sweep(staging: PathBuf, mut stop: watch::Receiver<bool>) {
+    loop {
+        let staging = staging.clone();
+        let _ = tokio::task::spawn_blocking(move || commands::image::leftovers_remove(&staging)).await;
+        tokio::select! {
+            () = tokio::time::sleep(STAGING_SWEEP_PERIOD) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
 }
 
 #[cfg(test)]

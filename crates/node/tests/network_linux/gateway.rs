@@ -2,7 +2,7 @@
 
 use crate::contract::{group_id, interface_id};
 use crate::guest::{Guest, connect, serve_tcp, soon, tcp_echoes};
-use crate::world::{Netns, SILENCE, World, ip, run, vpc_with, world};
+use crate::world::{Netns, PASTA_UID, SILENCE, World, ip, run, vpc_with, world};
 use model::network::VpcWanted;
 use model::security_group::{Peer, Traffic};
 use node::network::linux::Uplink;
@@ -306,7 +306,7 @@ fn pasta(world: &World) -> Option<i32> {
 }
 
 /// A process with a variable that begins so.
-fn marked(mark: &str) -> Option<i32> {
+pub(crate) fn marked(mark: &str) -> Option<i32> {
     std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
         let environ = std::fs::read(entry.path().join("environ")).ok()?;
         environ.split(|b| *b == 0).any(|v| v.starts_with(mark.as_bytes())).then(|| entry.file_name().to_str()?.parse().ok())?
@@ -338,19 +338,79 @@ fn pasta_is_the_way_out_and_comes_back() {
     });
 }
 
+fn fabric_holder(world: &World) -> Option<i32> {
+    marked(&format!("PILEUS_NAMESPACE={}:fabric", world.config.data_dir.display()))
+}
+
+fn kill(pid: i32) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
 #[test]
-fn a_lost_fabric_is_made_again() {
-    world("fabric", Uplink::Veth, |world| async move {
+fn pasta_has_no_rights_on_the_host() {
+    world("rights", Uplink::Pasta, |world| async move {
+        let internet = Internet::new();
+        internet.plug();
+        soon("the way out opens", || pasta(&world).is_some() && world.network().way_out() == WayOut::Open("through pasta".into()));
+        let pid = pasta(&world).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let ids = format!("\t{PASTA_UID}").repeat(4);
+        assert!(status.contains(&format!("Uid:{ids}\n")) && status.contains(&format!("Gid:{ids}\n")), "{status}");
+        assert!(status.lines().any(|line| line.trim_end() == "Groups:"), "{status}");
+        // The capabilities that it has are over its own user namespace, which no other process is in.
+        let user = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+        assert_ne!(user(&pid.to_string()), user("self"));
+        let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+        assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", &PASTA_UID.to_string(), "1"]);
+    });
+}
+
+#[test]
+fn pasta_goes_on_without_the_server_and_ends_with_the_fabric() {
+    world("outlive", Uplink::Pasta, |mut world| async move {
+        let internet = Internet::new();
+        internet.plug();
+        serve_tcp(&internet.0, 80);
+        let (_, guest) = guest_with_public_address(&world).await;
+        soon("the way out opens", || out(&guest) == Some(HOST));
+        let first = pasta(&world).unwrap();
+        world.stop();
+        assert_eq!(out(&guest), Some(HOST), "guests go on without the server");
+        assert_eq!(pasta(&world), Some(first));
+        kill(fabric_holder(&world).unwrap());
+        soon("pasta ends with the fabric", || pasta(&world).is_none());
+    });
+}
+
+#[test]
+fn flows_dont_notice_that_the_fabrics_holder_is_killed() {
+    world("fabric", Uplink::Pasta, |world| async move {
+        let internet = Internet::new();
+        internet.plug();
+        serve_tcp(&internet.0, 80);
+        let (_, guest) = guest_with_public_address(&world).await;
+        soon("the way out opens", || out(&guest) == Some(HOST));
+        let (_, mut held) = guest.connect(OUTSIDE, 80).unwrap();
+        let (way_out, first) = (pasta(&world), fabric_holder(&world).unwrap());
+        kill(first);
+        soon("another holder", || fabric_holder(&world).is_some_and(|pid| pid != first));
+        assert!(tcp_echoes(&mut held), "a flow ended with the holder");
+        assert_eq!((out(&guest), pasta(&world)), (Some(HOST), way_out));
+    });
+}
+
+#[test]
+fn a_fabric_that_is_lost_without_a_server_is_made_again() {
+    world("lostfabric", Uplink::Veth, |mut world| async move {
         let internet = Internet::new();
         internet.plug();
         serve_tcp(&internet.0, 80);
         let (wanted, guest) = guest_with_public_address(&world).await;
         soon("the way out opens", || out(&guest) == Some(ONE));
-        let holder = || marked(&format!("PILEUS_NAMESPACE={}:fabric", world.config.data_dir.display()));
-        let first = holder().unwrap();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), nix::sys::signal::Signal::SIGKILL).unwrap();
-        soon("the fabric comes back", || holder().is_some_and(|pid| pid != first));
-        // The loop that asks for each VPC hangs it on the new one.
+        world.stop();
+        kill(fabric_holder(&world).unwrap());
+        soon("the holder ends", || fabric_holder(&world).is_none());
+        world.start();
         world.ensure(&wanted).await;
         soon("the way out comes back", || out(&guest) == Some(ONE));
     });

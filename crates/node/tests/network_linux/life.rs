@@ -49,17 +49,91 @@ fn guests_dont_notice_a_restart() {
     });
 }
 
+/// Kills a process and waits until it is gone.
+fn kill(pid: i32) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let namespace = std::path::PathBuf::from(format!("/proc/{pid}/ns/net"));
+    crate::guest::soon("the process ends", || std::fs::read_link(&namespace).is_err());
+}
+
+/// The process that holds the namespace of this path.
+fn holder(path: &std::path::Path) -> i32 {
+    path.components().nth(2).unwrap().as_os_str().to_str().unwrap().parse().unwrap()
+}
+
 #[test]
-fn what_was_lost_is_made_again() {
-    world("lost", Uplink::None, |world| async move {
+fn guests_dont_notice_that_the_holder_is_killed() {
+    world("holder", Uplink::None, |world| async move {
         let default = [group_id(1)];
         let wanted = vpc_with(1, &[(1, "172.31.0.10", &default), (2, "172.31.0.11", &default)]);
         world.ensure(&wanted).await;
+        let (one, two) = (world.guest(&wanted, 1).await, world.guest(&wanted, 2).await);
+        one.serve_tcp(SSH);
+        let (_, mut held) = two.connect(one.address, SSH).unwrap();
+        let mark = format!("PILEUS_NAMESPACE={}:{}", world.config.data_dir.display(), wanted.id);
+        for _ in 0..2 {
+            let first = crate::gateway::marked(&mark).unwrap();
+            kill(first);
+            // Nothing asks for the VPC: the driver sees to it by itself.
+            crate::guest::soon("another holder", || crate::gateway::marked(&mark).is_some());
+            assert!(tcp_echoes(&mut held), "a flow ended with the holder");
+            assert!(two.connect(one.address, SSH).is_some());
+        }
+        // Whoever asks at once doesn't have to wait.
+        kill(crate::gateway::marked(&mark).unwrap());
         let path = world.network().vpc_namespace(&wanted.id).await.unwrap();
-        let holder: i32 = path.components().nth(2).unwrap().as_os_str().to_str().unwrap().parse().unwrap();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(holder), nix::sys::signal::Signal::SIGKILL).unwrap();
-        crate::guest::soon("the holder ends", || !path.exists());
+        assert_eq!(holder(&path), crate::gateway::marked(&mark).unwrap());
+        world.network().vpc_remove(&wanted.id).await.unwrap();
+        assert_eq!(crate::gateway::marked(&mark), None);
+    });
+}
+
+/// Marks this process as the QEMU of a machine, as long as the file is open.
+fn machine(world: &crate::world::World) -> std::fs::File {
+    use nix::fcntl::{FcntlArg, fcntl};
+    let place = world.config.data_dir.join("machines/i-0123456789abcdef0");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("qemu.pid"), format!("{}\n", std::process::id())).unwrap();
+    let lock = std::fs::File::create(place.join("qemu.lock")).unwrap();
+    let whole = nix::libc::flock { l_type: nix::libc::F_WRLCK as i16, l_whence: 0, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(&lock, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    lock
+}
+
+#[test]
+fn a_namespace_without_holder_and_server_is_found_by_its_guests_taps() {
+    world("taps", Uplink::None, |mut world| async move {
+        let default = [group_id(1)];
+        let wanted = vpc_with(1, &[(1, "172.31.0.10", &default), (2, "172.31.0.11", &default)]);
+        world.ensure(&wanted).await;
+        let (one, two) = (world.guest(&wanted, 1).await, world.guest(&wanted, 2).await);
+        one.serve_tcp(SSH);
+        let (_, mut held) = two.connect(one.address, SSH).unwrap();
+        let _qemu = machine(&world);
+        let first = holder(&world.network().vpc_namespace(&wanted.id).await.unwrap());
+        world.stop();
+        kill(first);
+        world.start();
         assert_eq!(world.network().vpc_list().await.unwrap(), []);
+        world.ensure(&wanted).await;
+        assert!(tcp_echoes(&mut held), "a flow ended with the holder");
+        assert!(two.connect(one.address, SSH).is_some());
+        // Its services are the new server's.
+        let metadata = two.ns.run(|| std::net::TcpStream::connect_timeout(&([169, 254, 169, 254], 80).into(), Duration::from_secs(2)));
+        assert!(metadata.is_ok());
+    });
+}
+
+#[test]
+fn without_guests_a_lost_namespace_is_made_again() {
+    world("lost", Uplink::None, |mut world| async move {
+        let default = [group_id(1)];
+        let wanted = vpc_with(1, &[(1, "172.31.0.10", &default), (2, "172.31.0.11", &default)]);
+        world.ensure(&wanted).await;
+        let first = holder(&world.network().vpc_namespace(&wanted.id).await.unwrap());
+        world.stop();
+        kill(first);
+        world.start();
         assert!(world.network().tap_open(&wanted.id, &interface_id(1)).await.is_err());
         world.ensure(&wanted).await;
         let (one, two) = (world.guest(&wanted, 1).await, world.guest(&wanted, 2).await);

@@ -26,6 +26,9 @@ pub(crate) const SILENCE: std::time::Duration = std::time::Duration::from_millis
 /// How long what must come may take, on a busy machine.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// The user that the way out runs as.
+pub(crate) const PASTA_UID: u32 = 2_100_065_536;
+
 /// A namespace that lives as long as this does.
 #[derive(Debug)]
 pub(crate) struct Netns(File);
@@ -107,7 +110,7 @@ struct Sweep(PathBuf);
 
 impl Drop for Sweep {
     fn drop(&mut self) {
-        LinuxNetwork::end_all(&self.0).unwrap();
+        LinuxNetwork::end_all(&self.0, PASTA_UID).unwrap();
         std::fs::remove_dir_all(&self.0).unwrap();
     }
 }
@@ -118,7 +121,7 @@ fn sweep_killed(root: &Path) {
         let pid = name.split('-').next().unwrap();
         if !Path::new("/proc").join(pid).exists() {
             // Another test may be sweeping the same.
-            let _ = LinuxNetwork::end_all(&entry.path());
+            let _ = LinuxNetwork::end_all(&entry.path(), PASTA_UID);
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -137,7 +140,14 @@ pub(crate) fn world<F: Future<Output = ()>>(name: &str, uplink: Uplink, test: im
     let data_dir = root.join(format!("{}-{name}", std::process::id()));
     std::fs::create_dir_all(&data_dir).unwrap();
     let _sweep = Sweep(data_dir.clone());
-    let config = NetworkConfig { data_dir, uplink, public_pool: "198.18.0.0/16".parse().unwrap(), allow_private: Vec::new(), mtu: 9001 };
+    let config = NetworkConfig {
+        data_dir,
+        uplink,
+        public_pool: "198.18.0.0/16".parse().unwrap(),
+        allow_private: Vec::new(),
+        mtu: 9001,
+        pasta_uid: PASTA_UID,
+    };
     Netns::new().run(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
@@ -154,9 +164,14 @@ impl World {
         self.network.as_ref().unwrap()
     }
 
+    /// The server dies.
+    pub(crate) fn stop(&mut self) {
+        self.network = None;
+    }
+
     /// The server starts, or starts again after a crash.
     pub(crate) fn start(&mut self) {
-        self.network = None;
+        self.stop();
         let tokens = Tokens::new([7; 32], Arc::new(Epoch));
         self.network = Some(LinuxNetwork::new(self.config.clone(), self.everyone.clone(), tokens).unwrap());
     }

@@ -10,6 +10,10 @@ use nix::fcntl::{Flock, FlockArg};
 use node::image::import::Limits;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a command may take to lock the directory that it made.
+const LOCK_TIME: Duration = Duration::from_secs(5);
 
 /// A directory below `staging/`, removed again unless the server took it over. While it is in use it is locked.
 struct Staging {
@@ -21,9 +25,7 @@ impl Staging {
     /// Asks the server first: nobody is to wait for an image that can't be registered.
     fn new(data_dir: &Path, asked: &operator::ImageAsked) -> Result<Self> {
         let () = client::post(data_dir, "/images/check", asked)?;
-        let staging = data_dir.join("staging");
-        leftovers_remove(&staging);
-        let path = staging.join(format!("image-{:016x}", rand::random::<u64>()));
+        let path = data_dir.join("staging").join(format!("image-{:016x}", rand::random::<u64>()));
         std::fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
         let lock = Flock::lock(File::open(&path)?, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error).context("locking it")?;
         Ok(Self { path, _lock: lock })
@@ -42,11 +44,15 @@ impl Drop for Staging {
     }
 }
 
-/// Removes what was left by those who were killed: directories that nobody holds locked.
+/// Removes what was left by commands that were killed: directories that nobody holds locked. One that was just made may not be locked yet.
 pub(crate) fn leftovers_remove(staging: &Path) {
     for entry in std::fs::read_dir(staging).into_iter().flatten().flatten() {
         let Ok(directory) = File::open(entry.path()) else { continue };
-        if Flock::lock(directory, FlockArg::LockExclusiveNonblock).is_ok()
+        let changed = directory.metadata().and_then(|meta| meta.modified());
+        if changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < LOCK_TIME)) {
+            continue;
+        }
+        if let Ok(_lock) = Flock::lock(directory, FlockArg::LockExclusiveNonblock)
             && let Err(error) = std::fs::remove_dir_all(entry.path())
         {
             tracing::warn!(%error, path = %entry.path().display(), "can't remove an unfinished image");

@@ -65,6 +65,14 @@ pub struct UserRange {
     pub count: u32,
 }
 
+impl UserRange {
+    /// The first one above.
+    #[must_use]
+    pub fn end(self) -> u32 {
+        self.base.saturating_add(self.count)
+    }
+}
+
 impl Default for UserRange {
     /// Above every range that is given out by custom: system and login users, subordinate ids (up to 600,100,000), systemd's containers (up to
     /// 1,879,048,191), FreeIPA's and Active Directory's mapped users (up to 2,000,200,000); and below 2³¹.
@@ -153,6 +161,16 @@ pub fn machines_alive(data_dir: &Path) -> Result<Vec<InstanceId>> {
     }
     alive.sort();
     Ok(alive)
+}
+
+/// The ids of the QEMU processes of this cloud's machines.
+///
+/// # Errors
+/// See [`machines_alive`].
+pub(crate) fn processes(data_dir: &Path) -> Result<Vec<i32>> {
+    let machines = data_dir.join("machines");
+    let pids = machines_alive(data_dir)?.into_iter().map(|id| Place::new(&machines, &id).qemu().pid());
+    pids.filter_map(Result::transpose).collect()
 }
 
 /// The user and group of a process.

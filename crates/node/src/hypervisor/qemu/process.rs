@@ -93,6 +93,11 @@ impl Berth {
         }
     }
 
+    /// The id of the process that is there, if any. It may have ended by the time that the answer is used.
+    pub(crate) fn pid(&self) -> Result<Option<i32>> {
+        if self.is_taken()? { self.pid_read() } else { Ok(None) }
+    }
+
     fn pid_read(&self) -> Result<Option<i32>> {
         let mut text = String::new();
         match File::open(&self.pid) {

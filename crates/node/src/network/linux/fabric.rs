@@ -2,41 +2,27 @@
 //! touched.
 
 use super::links::{self, IGW, veth_name};
-use super::namespace::{
-    Namespace, end_process, ip_batch, is_running, nft, processes, remove_link, spawn_apart, standing, sysctl, sysctls, tool,
-};
-use super::{NetworkConfig, Uplink, WayOut};
+use super::namespace::{Namespace, ip_batch, is_running, nft, remove_link, standing, sysctl, sysctls, tool};
+use super::{NetworkConfig, Uplink, WayOut, pasta};
 use anyhow::{Context as _, Result};
 use ipnet::Ipv4Net;
 use model::ids::VpcId;
-use nix::fcntl::{FcntlArg, SealFlag};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::FileExt as _;
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The fabric's name among the namespaces.
 pub(super) const NAME: &str = "fabric";
-/// The variable that marks this cloud's pasta.
-const MARK: &str = "PILEUS_WAY_OUT";
 /// The way out's device in the fabric.
-const OUT: &str = "out";
-/// How long pasta may take to stand in the namespace.
-const PASTA_TIME: Duration = Duration::from_secs(5);
+pub(super) const OUT: &str = "out";
 /// How long to wait before a way out that failed is tried again.
 const RETRY_TIME: Duration = Duration::from_secs(10);
-/// The largest packet that pasta takes: it makes streams of bytes of what it gets, so larger is faster.
-const PASTA_MTU: u32 = 65_520;
-/// How much of what pasta says is kept, in bytes.
-const SAID_BYTES_MAX: usize = 16 << 10;
 /// The two ends of the way out.
-const NEAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
-const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
-const LINK_PREFIX: u8 = 30;
+pub(super) const NEAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
+pub(super) const FAR: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+pub(super) const LINK_PREFIX: u8 = 30;
 
 /// What guests may not reach through the way out, unless it is configured.
 const PRIVATE: [&str; 9] = [
@@ -51,7 +37,7 @@ const PRIVATE: [&str; 9] = [
     "240.0.0.0/4",
 ];
 
-/// The fabric, made anew if it was lost.
+/// The fabric.
 pub(super) struct Fabric {
     config: NetworkConfig,
     state: Mutex<State>,
@@ -60,8 +46,6 @@ pub(super) struct Fabric {
 
 struct State {
     namespace: Namespace,
-    /// Counts the namespaces: what hung on an earlier one is lost.
-    generation: u64,
     /// Who has which public address, by its veth.
     publics: BTreeMap<Ipv4Addr, String>,
     /// The host's addresses that the rules in force know.
@@ -78,7 +62,7 @@ impl Fabric {
             Some(namespace) => namespace,
             None => Namespace::create(&config.data_dir, NAME)?,
         };
-        let state = State::prepare(namespace, 1, config)?;
+        let state = State::prepare(namespace, config)?;
         // Whoever tends the fabric opens it: that may take longer than a start of the server should.
         let way_out = Mutex::new(WayOut::None("it is being opened".into()));
         Ok(Self { config: config.clone(), state: Mutex::new(state), way_out })
@@ -93,19 +77,10 @@ impl Fabric {
         self.way_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The present namespace's number.
-    pub(super) fn generation(&self) -> u64 {
-        self.state().generation
-    }
-
     /// Looks after what may be lost or change on its own: the namespace, the host's addresses, the way out.
     pub(super) fn tend(&self) -> Result<()> {
         let mut state = self.state();
-        if !state.namespace.is_held() {
-            tracing::warn!("the fabric's namespace was lost; it is made anew");
-            let namespace = Namespace::create(&self.config.data_dir, NAME)?;
-            *state = State::prepare(namespace, state.generation + 1, &self.config)?;
-        }
+        state.namespace.hold()?;
         state.rules_ensure(&self.config)?;
         let way_out = state.uplink_ensure(&self.config);
         drop(state);
@@ -115,16 +90,16 @@ impl Fabric {
         Ok(())
     }
 
-    /// Hangs a VPC on the fabric, unless it hangs there; `has_end` says whether it has its end of the veth. Gives the generation.
-    pub(super) fn attach(&self, id: &VpcId, vpc: &Namespace, has_end: bool) -> Result<u64> {
+    /// Hangs a VPC on the fabric, unless it hangs there; `has_end` says whether it has its end of the veth.
+    pub(super) fn attach(&self, id: &VpcId, vpc: &Namespace, has_end: bool) -> Result<()> {
         let mut state = self.state();
         let veth = veth_name(id);
         let stands = state.namespace.enter(|| Ok(standing()?.links.contains_key(&veth)))?;
         if stands && has_end {
-            return Ok(state.generation);
+            return Ok(());
         }
         if has_end {
-            // Its other end is in a fabric that was lost.
+            // Its other end is in a fabric that was lost while no server ran.
             vpc.enter(|| remove_link(IGW))?;
         }
         let mtu = self.config.mtu;
@@ -135,7 +110,7 @@ impl Fabric {
             sysctl(&format!("ipv4/conf/{veth}/rp_filter"), "1")
         })?;
         state.publics.retain(|_, holder| *holder != veth);
-        Ok(state.generation)
+        Ok(())
     }
 
     /// Takes a VPC off the fabric, with its public addresses.
@@ -171,7 +146,7 @@ impl Fabric {
 }
 
 impl State {
-    fn prepare(namespace: Namespace, generation: u64, config: &NetworkConfig) -> Result<Self> {
+    fn prepare(namespace: Namespace, config: &NetworkConfig) -> Result<Self> {
         let own = own_addresses()?;
         let publics = namespace.enter(|| {
             nft(&rules(config, &own))?;
@@ -181,7 +156,7 @@ impl State {
             sysctl("ipv4/ip_forward", "1")?;
             publics()
         })?;
-        Ok(Self { namespace, generation, publics, own, pasta: None, retry: Instant::now() })
+        Ok(Self { namespace, publics, own, pasta: None, retry: Instant::now() })
     }
 
     /// Loads the rules, if the host's own addresses have changed since.
@@ -235,60 +210,14 @@ impl State {
         Ok(name)
     }
 
-    /// Finds this cloud's pasta, or starts it. One of an earlier fabric is ended: it outlives its namespace.
+    /// Finds the fabric's pasta, or starts one.
     fn pasta_ensure(&mut self, config: &NetworkConfig) -> Result<()> {
-        let here = self.namespace.pid().to_string();
-        for (fabric, pid) in processes(MARK, &format!("{}:", config.data_dir.display()))? {
-            if fabric == here {
-                self.pasta = Some(pid);
-                return Ok(());
-            }
-            end_process(pid);
-        }
-        self.namespace.enter(|| remove_link(OUT))?;
-        self.pasta = Some(pasta_start(&self.namespace, &format!("{}:{here}", config.data_dir.display()))?);
+        self.pasta = Some(match pasta::find(&self.namespace, config)? {
+            Some(pid) => pid,
+            None => pasta::start(&self.namespace, config)?,
+        });
         Ok(())
     }
-}
-
-fn pasta_start(namespace: &Namespace, mark: &str) -> Result<u32> {
-    let (near, far, mtu) = (NEAR.to_string(), FAR.to_string(), PASTA_MTU.to_string());
-    let said = bounded_file()?;
-    let mut command = Command::new("pasta");
-    // Foreground, so that its process is the one we started. No port of the host is forwarded, and `--no-map-gw` keeps the host's
-    // loopback out of reach.
-    command.args(["--foreground", "--quiet", "--config-net", "--no-map-gw", "--ipv4-only", "--ns-ifname", OUT, "--runas", "0"]);
-    command.args(["-t", "none", "-u", "none", "-T", "none", "-U", "none", "-m", &mtu]);
-    command.args(["-a", &near, "-n", "255.255.255.252", "-g", &far, "--netns", "/proc/self/fd/0", "--no-netns-quit"]);
-    command.env(MARK, mark).stderr(Stdio::from(said.try_clone()?));
-    let pid = spawn_apart(&mut command, namespace.as_stdin()?, false).context("can't run pasta; Debian has it in the package passt")?;
-    let end = Instant::now() + PASTA_TIME;
-    loop {
-        let up = namespace.enter(|| Ok(std::fs::read_to_string("/proc/thread-self/net/route")?.lines().any(|l| l.starts_with(OUT))))?;
-        if up && is_running(pid) {
-            return Ok(pid);
-        }
-        if !is_running(pid) {
-            let mut bytes = vec![0; SAID_BYTES_MAX];
-            let read = said.read_at(&mut bytes, 0)?;
-            let text = String::from_utf8_lossy(&bytes[..read]);
-            let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
-            anyhow::bail!("pasta doesn't start: {}", text.lines().last().unwrap_or("it says nothing"));
-        }
-        if Instant::now() > end {
-            end_process(pid);
-            anyhow::bail!("pasta doesn't start: it made no device within {PASTA_TIME:?}");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A file in memory that can't grow: a program that runs for months may say what it likes.
-fn bounded_file() -> Result<std::fs::File> {
-    let file: std::fs::File = memfd_create(c"said", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?.into();
-    file.set_len(SAID_BYTES_MAX as u64)?;
-    nix::fcntl::fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW))?;
-    Ok(file)
 }
 
 /// The name of the server's end of [`Uplink::Veth`]: its own for each cloud on a machine.
@@ -296,14 +225,6 @@ pub(super) fn veth_uplink_name(config: &NetworkConfig) -> String {
     let hash = Sha256::digest(config.data_dir.as_os_str().as_encoded_bytes());
     let hex: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("pileus-{hex}")
-}
-
-/// Ends every way out of this cloud.
-pub(super) fn end_all(data_dir: &std::path::Path) -> Result<()> {
-    for (_, pid) in processes(MARK, &format!("{}:", data_dir.display()))? {
-        end_process(pid);
-    }
-    Ok(())
 }
 
 /// The public addresses that the calling thread's namespace routes to VPCs: `ADDRESS via … dev VETH onlink`.

@@ -7,9 +7,11 @@ mod host_route;
 mod links;
 mod namespace;
 mod ntp;
+mod pasta;
 mod ruleset;
 mod supervise;
 mod table;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod vpc;
@@ -35,7 +37,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use vpc::Vpc;
 
-/// How often the fabric and the way out are looked after, if nothing calls for it.
+/// How often namespaces and the way out are looked after, if nothing calls for it.
 const TEND_PERIOD: Duration = Duration::from_secs(2);
 /// How much of a notice of the kernel's is read at one time, in bytes.
 const NOTICE_BYTES_MAX: usize = 8 << 10;
@@ -65,14 +67,18 @@ pub struct NetworkConfig {
     pub allow_private: Vec<Ipv4Net>,
     /// The largest packet between guests, in bytes.
     pub mtu: u16,
+    /// The user that `pasta` runs as; its group has the same number.
+    pub pasta_uid: u32,
 }
 
 /// The driver.
 pub struct LinuxNetwork {
     context: Arc<Context>,
-    vpcs: Mutex<BTreeMap<VpcId, Arc<AsyncMutex<Vpc>>>>,
+    vpcs: Arc<Vpcs>,
     tending: tokio::task::JoinHandle<()>,
 }
+
+type Vpcs = Mutex<BTreeMap<VpcId, Arc<AsyncMutex<Vpc>>>>;
 
 /// What every VPC needs.
 struct Context {
@@ -104,8 +110,9 @@ impl LinuxNetwork {
         }
         let context = Arc::new(Context { config, directory, tokens, fabric });
         let addresses = address_changes().context("can't watch the host's addresses")?;
-        let tending = tokio::spawn(tend(context.clone(), addresses));
-        Ok(Self { context, vpcs: Mutex::new(vpcs), tending })
+        let vpcs = Arc::new(Mutex::new(vpcs));
+        let tending = tokio::spawn(tend(context.clone(), vpcs.clone(), addresses));
+        Ok(Self { context, vpcs, tending })
     }
 
     /// Ends all namespaces and ways out that a cloud with this data directory left, whatever its server knew of them. Its machines have
@@ -113,9 +120,9 @@ impl LinuxNetwork {
     ///
     /// # Errors
     /// If the machine's processes can't be listed.
-    pub fn end_all(data_dir: &Path) -> Result<()> {
+    pub fn end_all(data_dir: &Path, pasta_uid: u32) -> Result<()> {
         let data_dir = one_path(data_dir)?;
-        fabric::end_all(&data_dir)?;
+        pasta::end_all(&data_dir, pasta_uid)?;
         namespace::end_all(&data_dir)
     }
 
@@ -125,8 +132,9 @@ impl LinuxNetwork {
 
     /// The VPC, once no other call is at work on it.
     async fn standing(&self, id: &VpcId) -> Result<OwnedMutexGuard<Vpc>> {
-        let vpc = self.vpc(id).with_context(|| format!("{id} is not on this node"))?.lock_owned().await;
-        ensure!(vpc.is_held(), "{id} is not on this node");
+        let mut vpc = self.vpc(id).with_context(|| format!("{id} is not on this node"))?.lock_owned().await;
+        ensure!(vpc.is_there(), "{id} is not on this node");
+        vpc.hold()?;
         Ok(vpc)
     }
 }
@@ -143,7 +151,7 @@ impl Network for LinuxNetwork {
         let vpcs: Vec<_> = self.vpcs.lock().unwrap_or_else(PoisonError::into_inner).clone().into_iter().collect();
         let mut list = Vec::new();
         for (id, vpc) in vpcs {
-            if vpc.lock().await.is_held() {
+            if vpc.lock().await.is_there() {
                 list.push(id);
             }
         }
@@ -157,7 +165,7 @@ impl Network for LinuxNetwork {
             vpcs.entry(wanted.id.clone()).or_insert_with(new).clone()
         };
         let mut vpc = vpc.lock_owned().await;
-        if vpc.is_as(wanted, &self.context) {
+        if vpc.is_as(wanted) {
             return Ok(());
         }
         let (context, wanted) = (self.context.clone(), wanted.clone());
@@ -206,16 +214,32 @@ fn address_changes() -> Result<AsyncFd<OwnedFd>> {
     Ok(unsafe { AsyncFd::register_with_interest(changes, tokio::io::Interest::READABLE) }?)
 }
 
-/// Looks after the fabric for as long as the driver is there: at once, whenever the host's addresses change, and now and then.
-async fn tend(context: Arc<Context>, addresses: AsyncFd<OwnedFd>) {
+/// Looks after the namespaces and the way out for as long as the driver is there: at once, whenever the host's addresses change, and now
+/// and then.
+async fn tend(context: Arc<Context>, vpcs: Arc<Vpcs>, addresses: AsyncFd<OwnedFd>) {
     loop {
-        let context = context.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || context.fabric.tend()).await {
+        let (context, vpcs) = (context.clone(), vpcs.clone());
+        let tended = tokio::task::spawn_blocking(move || {
+            vpcs_tend(&vpcs);
+            context.fabric.tend()
+        });
+        if let Ok(Err(error)) = tended.await {
             tracing::warn!(error = format!("{error:#}"), "the fabric can't be looked after");
         }
         if let Ok(Ok(mut ready)) = tokio::time::timeout(TEND_PERIOD, addresses.readable()).await {
             // What changed is read from the kernel anyway: all that was said is taken as one.
             while ready.try_io(|fd| Ok(recv(fd.as_raw_fd(), &mut [0; NOTICE_BYTES_MAX], MsgFlags::empty())?)).is_ok() {}
+        }
+    }
+}
+
+/// Gives another holder to each VPC whose holder was killed. A VPC that is being worked on is left to that work.
+fn vpcs_tend(vpcs: &Vpcs) {
+    let all: Vec<_> = vpcs.lock().unwrap_or_else(PoisonError::into_inner).clone().into_iter().collect();
+    for (id, vpc) in all {
+        let Ok(mut vpc) = vpc.try_lock_owned() else { continue };
+        if let Err(error) = vpc.hold() {
+            tracing::error!(vpc = %id, error = format!("{error:#}"), "its namespace has no holder");
         }
     }
 }

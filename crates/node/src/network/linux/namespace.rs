@@ -1,5 +1,8 @@
 //! Network namespaces that outlive the server: each is held by a process of its own, `sleep infinity`, and found again by that process's
 //! environment. A path of `/proc` is good from every mount namespace, which a name made by `ip netns add` is not.
+//!
+//! The server has each namespace open, too. So if the holder is killed the namespace and all in it stay, and another holder is started in
+//! it. If the server ends before that, the taps that guests have open still keep the namespace: see `tap.rs`.
 
 use super::links::Standing;
 use anyhow::{Context as _, Result, ensure};
@@ -9,7 +12,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -20,8 +22,6 @@ use std::time::{Duration, Instant};
 const MARK: &str = "PILEUS_NAMESPACE";
 /// How long a killed process may take to go.
 const END_TIME: Duration = Duration::from_secs(5);
-/// The flags that every tap is opened with.
-const TAP_FLAGS: nix::libc::c_int = nix::libc::IFF_TAP | nix::libc::IFF_NO_PI | nix::libc::IFF_VNET_HDR;
 
 /// What a router of ours doesn't do, whatever the host's own does. (The packet filter checks sources, not `rp_filter`.)
 const ROUTER_ZEROS: [&str; 10] = [
@@ -42,32 +42,52 @@ const ROUTER_ZEROS: [&str; 10] = [
 pub(super) struct Namespace {
     pid: u32,
     file: File,
+    /// The value of [`MARK`] in the holder's environment.
+    mark: String,
+}
+
+/// The network namespace that a program is started in.
+pub(super) enum Start<'a> {
+    /// The server's.
+    Here,
+    /// A new one.
+    New,
+    /// This one.
+    In(&'a File),
 }
 
 impl Namespace {
     /// Makes a namespace and its holder.
     pub(super) fn create(data_dir: &Path, name: &str) -> Result<Self> {
-        let mut command = Command::new("sleep");
-        command.arg("infinity").env(MARK, mark(data_dir, name));
+        let mark = mark(data_dir, name);
         // `spawn` returns once the program runs, so the namespace is made by then.
-        Self::of(spawn_apart(&mut command, Stdio::null(), true).context("can't start a namespace's holder (`sleep`)")?)
+        let pid = holder_start(&mark, Start::New)?;
+        Self::of(pid, mark)
+    }
+
+    /// Takes up a namespace that has lost its holder, and gives it another.
+    pub(super) fn take_up(data_dir: &Path, name: &str, file: File) -> Result<Self> {
+        let mark = mark(data_dir, name);
+        let pid = holder_start(&mark, Start::In(&file))?;
+        Ok(Self { pid, file, mark })
     }
 
     /// The namespaces that holders of this cloud hold.
     pub(super) fn find(data_dir: &Path) -> Result<Vec<(String, Self)>> {
         let mut found = Vec::new();
-        for (name, pid) in processes(MARK, &mark(data_dir, ""))? {
-            if let Ok(namespace) = Self::of(pid) {
+        for (name, pid) in processes(MARK, &mark(data_dir, ""), &[])? {
+            let mark = mark(data_dir, &name);
+            if let Ok(namespace) = Self::of(pid, mark) {
                 found.push((name, namespace));
             }
         }
         Ok(found)
     }
 
-    fn of(pid: u32) -> Result<Self> {
+    fn of(pid: u32, mark: String) -> Result<Self> {
         let file = File::open(path(pid)).with_context(|| format!("can't open the namespace of process {pid}"))?;
         ensure!(file.metadata()?.ino() != std::fs::metadata("/proc/self/ns/net")?.ino(), "process {pid} holds no namespace of its own");
-        Ok(Self { pid, file })
+        Ok(Self { pid, file, mark })
     }
 
     /// Whether the holder is alive, and no other process has come to have its number.
@@ -76,14 +96,24 @@ impl Namespace {
         own.is_ok_and(|own| std::fs::metadata(path(self.pid)).is_ok_and(|m| m.ino() == own))
     }
 
+    /// Starts another holder if this one is gone.
+    pub(super) fn hold(&mut self) -> Result<()> {
+        if self.is_held() {
+            return Ok(());
+        }
+        let gone = std::mem::replace(&mut self.pid, holder_start(&self.mark, Start::In(&self.file))?);
+        tracing::warn!(namespace = self.mark, gone, holder = self.pid, "the holder of a namespace was killed; another one holds it now");
+        Ok(())
+    }
+
+    /// Tells the namespace from all others that there are.
+    pub(super) fn number(&self) -> Result<u64> {
+        Ok(self.file.metadata()?.ino())
+    }
+
     /// The namespace's path, good from any mount namespace.
     pub(super) fn path(&self) -> PathBuf {
         path(self.pid)
-    }
-
-    /// The namespace as a standard input. A program that has given up its rights may open `/proc/self/fd/0`, but not [`Self::path`].
-    pub(super) fn as_stdin(&self) -> Result<Stdio> {
-        Ok(self.file.try_clone()?.into())
     }
 
     /// The holder's process id, which iproute2 takes as the namespace's name.
@@ -91,16 +121,9 @@ impl Namespace {
         self.pid
     }
 
-    /// Runs a closure on a thread of its own that has entered the namespace; the thread ends with it. What [`tool`] starts there is in
-    /// the namespace, too.
+    /// Runs a closure in the namespace: see [`enter`].
     pub(super) fn enter<T: Send>(&self, closure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(&self.file, CloneFlags::CLONE_NEWNET).context("can't enter a namespace")?;
-                closure()
-            });
-            thread.join().map_err(|_| anyhow::anyhow!("a thread in a namespace panicked"))?
-        })
+        enter(&self.file, closure)
     }
 
     /// Ends the holder, and with it the namespace, unless something else is in it.
@@ -111,6 +134,18 @@ impl Namespace {
     }
 }
 
+/// Runs a closure on a thread of its own that has entered the namespace; the thread ends with it. What [`tool`] starts there is in the
+/// namespace, too.
+pub(super) fn enter<T: Send>(namespace: &File, closure: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            setns(namespace, CloneFlags::CLONE_NEWNET).context("can't enter a namespace")?;
+            closure()
+        });
+        thread.join().map_err(|_| anyhow::anyhow!("a thread in a namespace panicked"))?
+    })
+}
+
 fn path(pid: u32) -> PathBuf {
     format!("/proc/{pid}/ns/net").into()
 }
@@ -119,19 +154,30 @@ fn mark(data_dir: &Path, name: &str) -> String {
     format!("{}:{name}", data_dir.display())
 }
 
-/// Starts a program that outlives the server: in a session of its own, with only its marks and `PATH` as environment, and, if wanted, in
-/// a new network namespace. The child is reaped when it ends, however late.
-pub(super) fn spawn_apart(command: &mut Command, stdin: Stdio, new_namespace: bool) -> Result<u32> {
+fn holder_start(mark: &str, start: Start<'_>) -> Result<u32> {
+    let mut command = Command::new("sleep");
+    command.arg("infinity").env(MARK, mark);
+    spawn_apart(&mut command, Stdio::null(), start).context("can't start a namespace's holder (`sleep`)")
+}
+
+/// Starts a program that outlives the server: in a session of its own, with only its marks and `PATH` as environment. The child is reaped
+/// when it ends, however late.
+pub(super) fn spawn_apart(command: &mut Command, stdin: Stdio, start: Start<'_>) -> Result<u32> {
     let marks: Vec<_> = command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
     command.env_clear().envs(marks).env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir("/");
     command.stdin(stdin).stdout(Stdio::null());
-    // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
+    let is_new = matches!(start, Start::New);
+    let enter = if let Start::In(file) = start { Some(file.try_clone()?) } else { None };
+    // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(move || {
             nix::unistd::setsid()?;
-            if new_namespace {
+            if is_new {
                 unshare(CloneFlags::CLONE_NEWNET)?;
+            }
+            if let Some(file) = &enter {
+                setns(file, CloneFlags::CLONE_NEWNET)?;
             }
             Ok(())
         })
@@ -142,9 +188,9 @@ pub(super) fn spawn_apart(command: &mut Command, stdin: Stdio, new_namespace: bo
     Ok(pid)
 }
 
-/// Our own user's processes whose variable of this name begins so: the rest of its value, and their ids. Another user's process may say
-/// what it likes in its environment.
-pub(super) fn processes(variable: &str, beginning: &str) -> Result<Vec<(String, u32)>> {
+/// The processes of our own user, and of `others`, whose variable of this name begins so: the rest of its value, and their ids. Any other
+/// user's process may say what it likes in its environment.
+pub(super) fn processes(variable: &str, beginning: &str, others: &[u32]) -> Result<Vec<(String, u32)>> {
     let prefix = format!("{variable}={beginning}");
     let own = nix::unistd::geteuid().as_raw();
     let mut found = Vec::new();
@@ -153,7 +199,7 @@ pub(super) fn processes(variable: &str, beginning: &str) -> Result<Vec<(String, 
         // A process that ended meanwhile, or a zombie, has no environment.
         let Ok(environ) = std::fs::read(format!("/proc/{pid}/environ")) else { continue };
         let Some(rest) = environ.split(|&b| b == 0).find_map(|v| v.strip_prefix(prefix.as_bytes())) else { continue };
-        if std::fs::metadata(format!("/proc/{pid}/status")).is_ok_and(|m| m.uid() == own)
+        if std::fs::metadata(format!("/proc/{pid}/status")).is_ok_and(|m| m.uid() == own || others.contains(&m.uid()))
             && let Ok(rest) = String::from_utf8(rest.to_vec())
         {
             found.push((rest, pid));
@@ -268,52 +314,4 @@ pub(super) fn remove_link(name: &str) -> Result<()> {
     }
     let removed = ip_batch(&format!("link del dev {name}\n"));
     if standing()?.links.contains_key(name) { removed } else { Ok(()) }
-}
-
-/// Makes a tap in the calling thread's namespace that stays when nobody has it open.
-pub(super) fn create_tap(name: &str) -> Result<()> {
-    let tap = open_tap(name)?;
-    // SAFETY: the descriptor is open, and the argument is a plain number.
-    #[allow(unsafe_code)]
-    unsafe { tun_set_persist(std::os::fd::AsRawFd::as_raw_fd(&tap), 1) }.with_context(|| format!("can't keep the tap {name}"))?;
-    // Else the first ARP request waits up to 0.8 s for its answer.
-    sysctl(&format!("ipv4/neigh/{name}/proxy_delay"), "0")?;
-    sysctl(&format!("ipv4/conf/{name}/proxy_arp"), "1")
-}
-
-/// Opens a tap of the calling thread's namespace; makes it if it isn't there.
-pub(super) fn open_tap(name: &str) -> Result<OwnedFd> {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").context("can't open /dev/net/tun")?;
-    let mut request = new_request();
-    ensure!(name.len() < request.ifr_name.len(), "{name} is too long for a link's name");
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = nix::libc::c_char::try_from(from)?;
-    }
-    request.ifr_ifru.ifru_flags = i16::try_from(TAP_FLAGS)?;
-    // SAFETY: the descriptor is open and the request a whole ifreq.
-    #[allow(unsafe_code)]
-    unsafe { tun_set_iff(std::os::fd::AsRawFd::as_raw_fd(&file), (&raw const request).cast()) }
-        .with_context(|| format!("can't open the tap {name}"))?;
-    Ok(file.into())
-}
-
-nix::ioctl_write_ptr_bad!(
-    /// TUNSETIFF of linux/if_tun.h.
-    tun_set_iff,
-    nix::request_code_write!(b'T', 202, size_of::<nix::libc::c_int>()),
-    nix::libc::c_int
-);
-
-nix::ioctl_write_int_bad!(
-    /// TUNSETPERSIST of linux/if_tun.h.
-    tun_set_persist,
-    nix::request_code_write!(b'T', 203, size_of::<nix::libc::c_int>())
-);
-
-fn new_request() -> nix::libc::ifreq {
-    // SAFETY: an ifreq is plain data, for which zeros are valid.
-    #[allow(unsafe_code)]
-    unsafe {
-        std::mem::zeroed()
-    }
 }

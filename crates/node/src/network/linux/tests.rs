@@ -49,6 +49,7 @@ async fn linux_keeps_the_contract() {
         public_pool: "198.18.0.0/16".parse().unwrap(),
         allow_private: Vec::new(),
         mtu: 9001,
+        pasta_uid: 2_100_065_536,
     };
     check(&|| {
         let tokens = Tokens::new([7; 32], Arc::new(Epoch));

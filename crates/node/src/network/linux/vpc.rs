@@ -1,12 +1,13 @@
 //! One VPC on this node: what stands of it, and how it is made what it is to be.
 
 use super::links::{IGW, Links, policy_rules, tap_name, vpc_dns};
-use super::namespace::{Namespace, create_tap, ip_batch, nft, open_tap, standing, sysctl, sysctls, tool};
+use super::namespace::{Namespace, ip_batch, nft, standing, sysctl, sysctls, tool};
 use super::ruleset::{self, publics};
 use super::supervise::supervise;
 use super::table::{self, Table};
-use super::{Context, dhcp, dns, links, ntp};
+use super::{Context, dhcp, dns, links, ntp, tap};
 use crate::Result;
+use crate::hypervisor::qemu;
 use crate::metadata;
 use anyhow::{Context as _, ensure};
 use model::ids::{NetworkInterfaceId, VpcId};
@@ -31,8 +32,6 @@ struct Stands {
     wanted: VpcWanted,
     tables: Vec<Table>,
     links: Links,
-    /// The fabric that it hangs on, by number; `None` without an internet gateway.
-    fabric: Option<u64>,
 }
 
 /// The servers of a VPC; they end when this is dropped.
@@ -78,30 +77,35 @@ impl Vpc {
     }
 
     /// Whether there is anything of it.
-    pub(super) fn is_held(&self) -> bool {
-        self.namespace.as_ref().is_some_and(Namespace::is_held)
+    pub(super) fn is_there(&self) -> bool {
+        self.namespace.is_some()
     }
 
-    /// Whether it is all that is wanted already. Asks the kernel only whether the namespaces are there.
-    pub(super) fn is_as(&self, wanted: &VpcWanted, context: &Context) -> bool {
-        let fabric = || context.fabric.generation();
-        self.stands.as_ref().is_some_and(|s| s.wanted == *wanted && s.fabric.is_none_or(|on| on == fabric())) && self.is_held()
+    /// Whether its namespace has lost its holder.
+    pub(super) fn is_unheld(&self) -> bool {
+        self.namespace.as_ref().is_some_and(|namespace| !namespace.is_held())
+    }
+
+    /// Gives its namespace another holder, if it has lost the one that it had. Guests don't notice.
+    pub(super) fn hold(&mut self) -> Result<()> {
+        self.namespace.as_mut().map_or(Ok(()), Namespace::hold)
+    }
+
+    /// Whether it is all that is wanted already. Asks the kernel only whether its namespace is held.
+    pub(super) fn is_as(&self, wanted: &VpcWanted) -> bool {
+        self.stands.as_ref().is_some_and(|s| s.wanted == *wanted) && !self.is_unheld()
     }
 
     /// Makes it what is wanted. After an error nothing is taken for certain, and the next call sets everything again.
     pub(super) fn ensure(&mut self, wanted: &VpcWanted, context: &Context) -> Result<()> {
         let stood = self.stands.take();
-        let namespace = match self.namespace.take() {
-            Some(namespace) if namespace.is_held() => namespace,
-            lost => {
-                if lost.is_some() {
-                    tracing::warn!(vpc = %self.id, "its namespace was lost; it is made anew");
-                }
-                self.services = None;
-                Namespace::create(&context.config.data_dir, self.id.as_str())?
+        let namespace = match &mut self.namespace {
+            Some(namespace) => {
+                namespace.hold()?;
+                namespace
             }
+            none => none.insert(namespace_find_or_create(wanted, context)?),
         };
-        let namespace = self.namespace.insert(namespace);
         let stood = stood.filter(|_| self.services.is_some());
         let tables = ruleset::vpc(wanted);
         let links = Links::new(wanted, context.config.mtu)?;
@@ -112,8 +116,8 @@ impl Vpc {
             Some(services) => *services.view.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(seen),
             None => self.services = Some(services_start(namespace, seen, context)?),
         }
-        let fabric = gateway(namespace, stood.as_ref(), wanted, &indexes, context)?;
-        self.stands = Some(Stands { wanted: wanted.clone(), tables, links, fabric });
+        gateway(namespace, stood.as_ref(), wanted, &indexes, context)?;
+        self.stands = Some(Stands { wanted: wanted.clone(), tables, links });
         Ok(())
     }
 
@@ -137,12 +141,29 @@ impl Vpc {
         let has = self.stands.as_ref().is_some_and(|s| s.wanted.interfaces.contains_key(interface));
         ensure!(has, "{interface} is not in {} on this node", self.id);
         let namespace = self.namespace.as_ref().context("no namespace")?;
-        namespace.enter(|| open_tap(&tap_name(interface)))
+        namespace.enter(|| tap::open(&tap_name(interface)))
     }
 
     pub(super) fn namespace_path(&self) -> Result<PathBuf> {
         Ok(self.namespace.as_ref().context("no namespace")?.path())
     }
+}
+
+/// The namespace in which guests of this VPC have their taps, if its holder was killed while no server ran; else a new one.
+fn namespace_find_or_create(wanted: &VpcWanted, context: &Context) -> Result<Namespace> {
+    let (data_dir, name) = (&context.config.data_dir, wanted.id.as_str());
+    let taps = wanted.interfaces.keys().map(tap_name).collect();
+    match qemu::processes(data_dir).and_then(|processes| tap::namespace_behind(&taps, &processes)) {
+        Ok(Some(file)) => {
+            tracing::warn!(vpc = name, "the holder of its namespace was killed; its guests' taps led back to it");
+            return Namespace::take_up(data_dir, name, file);
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(vpc = name, error = format!("{error:#}"), "its guests lose their network: its namespace is made anew")
+        }
+    }
+    Namespace::create(data_dir, name)
 }
 
 /// Brings rules, then links, to what is wanted, in the calling thread's namespace; gives the links' numbers. Rules come first: a set may
@@ -158,7 +179,7 @@ fn apply(stood: Option<&Stands>, tables: &[Table], links: &Links) -> Result<BTre
     let before = standing()?;
     let steps = links.steps(stood.map(|s| &s.links), &before);
     for tap in &steps.create {
-        create_tap(tap)?;
+        tap::create(tap)?;
     }
     ip_batch(&steps.batch)?;
     if stood.is_none() {
@@ -172,31 +193,23 @@ fn apply(stood: Option<&Stands>, tables: &[Table], links: &Links) -> Result<BTre
     Ok(after.links.into_iter().map(|(name, (index, _))| (name, index)).collect())
 }
 
-/// Hangs the VPC on the fabric, or takes it off, and routes its public addresses to it. Gives the fabric's number.
+/// Hangs the VPC on the fabric, or takes it off, and routes its public addresses to it.
 fn gateway(
     namespace: &Namespace,
     stood: Option<&Stands>,
     wanted: &VpcWanted,
     indexes: &BTreeMap<String, i32>,
     context: &Context,
-) -> Result<Option<u64>> {
+) -> Result<()> {
+    let hangs = stood.map(|s| s.wanted.internet_gateway);
     if !wanted.internet_gateway {
-        if stood.is_none_or(|s| s.fabric.is_some()) {
-            context.fabric.detach(&wanted.id)?;
-        }
-        return Ok(None);
+        return if hangs == Some(false) { Ok(()) } else { context.fabric.detach(&wanted.id) };
     }
-    let on = stood.and_then(|s| s.fabric).filter(|on| *on == context.fabric.generation());
-    let on = match on {
-        Some(on) => on,
-        None => {
-            let on = context.fabric.attach(&wanted.id, namespace, indexes.contains_key(IGW))?;
-            namespace.enter(|| ip_batch(&links::gateway()))?;
-            on
-        }
-    };
-    context.fabric.publics_set(&wanted.id, &publics(wanted).map(|(_, public)| public).collect())?;
-    Ok(Some(on))
+    if hangs != Some(true) {
+        context.fabric.attach(&wanted.id, namespace, indexes.contains_key(IGW))?;
+        namespace.enter(|| ip_batch(&links::gateway()))?;
+    }
+    context.fabric.publics_set(&wanted.id, &publics(wanted).map(|(_, public)| public).collect())
 }
 
 /// Opens the services' sockets in the namespace and serves them. A server that is started again opens them again; guests notice nothing
