@@ -10,6 +10,7 @@ import uuid
 import pytest
 
 from cloud import wait_for
+from conftest import sweep
 
 LAUNCHES = 20
 
@@ -133,28 +134,26 @@ def test_kill_9_in_the_middle_of_20_launches(cloud):
     assert [p for g in ids for p in cloud.qemu_pids(g)] == []
 
 
-def test_after_a_restart_of_the_host_what_ran_is_started_again(cloud, workdir):
-    guest, stopped = cloud.run(count=2)
+@pytest.mark.parametrize("boot_id", ["same", "another"])
+def test_after_a_restart_of_the_host_what_ran_is_started_again(cloud, workdir, boot_id):
+    guest, stopped, off = cloud.run(count=3)
     cloud.ssh(guest, "echo kept > /root/file; sync")
+    cloud.ssh(off, "poweroff", check=False)
+    cloud.wait_state(off, "stopped")
     cloud.ec2.stop_instances(InstanceIds=[stopped], Force=True)
     cloud.wait_state(stopped, "stopped")
-    # The host goes down: all its processes end at once. It comes up with another boot id.
+    # The host goes down: all its processes end at once. It comes up with another boot id; when a container's processes are killed, or all of
+    # a service's, the boot id is the same.
     cloud.kill()
-    for pid in cloud.qemu_pids(guest):
-        os.kill(pid, 9)
-    for proc in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            words = (proc / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(cloud.data_dir).encode() in words:
-            os.kill(int(proc.name), 9)
-    boot_id = workdir / "boot_id"
-    boot_id.write_text(f"{uuid.uuid4()}\n")
-    subprocess.run(["mount", "--bind", boot_id, "/proc/sys/kernel/random/boot_id"], check=True)
+    sweep(cloud.data_dir)
+    wait_for("all processes end", 10, lambda: not cloud.qemu_pids(guest) and not network_holders(cloud))
+    if boot_id == "another":
+        file = workdir / "boot_id"
+        file.write_text(f"{uuid.uuid4()}\n")
+        subprocess.run(["mount", "--bind", file, "/proc/sys/kernel/random/boot_id"], check=True)
     cloud.start()
     wait_for("a machine again", 60, lambda: cloud.qemu_pids(guest))
     assert cloud.ssh(guest, "cat /root/file") == "kept\n"
     assert cloud.state(guest) == "running"
-    assert cloud.state(stopped) == "stopped"
-    cloud.terminate(guest, stopped)
+    assert [cloud.state(stopped), cloud.state(off)] == ["stopped", "stopped"]
+    cloud.terminate(guest, stopped, off)

@@ -88,8 +88,11 @@ impl Memory {
 pub enum HostBoot {
     /// The host has been up since the machines were started.
     Same,
-    /// The host was started anew: a machine that wasn't seen since then went with the host.
-    Restarted,
+    /// The host was restarted: a machine that wasn't seen since then ended with the host.
+    Restarted {
+        /// Whether the instances that ran are started again; else they are stopped.
+        start_again: bool,
+    },
 }
 
 /// One step for one instance.
@@ -269,10 +272,11 @@ fn vanished(instance: &Instance, memory: &Memory, host: HostBoot) -> Step {
     }
     match host {
         HostBoot::Same => died("The instance's machine ended unexpectedly".into()),
-        HostBoot::Restarted if memory.tries_of(instance.run) >= START_TRIES_MAX => {
+        HostBoot::Restarted { start_again: false } => died("The instance's host was restarted".into()),
+        HostBoot::Restarted { start_again: true } if memory.tries_of(instance.run) >= START_TRIES_MAX => {
             died(format!("The instance could not be started again after its host was: {}", memory.tries.reason))
         }
-        HostBoot::Restarted => Step::Start { again: true },
+        HostBoot::Restarted { start_again: true } => Step::Start { again: true },
     }
 }
 

@@ -11,6 +11,8 @@ use crate::tag::Tags;
 /// Right after the wish.
 const SOON: Timestamp = Timestamp(THEN.0 + 1_000);
 const RUN: u64 = 2;
+/// The host was restarted, and what ran is started again.
+const AGAIN: HostBoot = HostBoot::Restarted { start_again: true };
 
 fn known(run: u64, activity: Activity) -> Option<Observed> {
     Some(Observed::Known { run, activity })
@@ -97,15 +99,25 @@ fn every_state_and_observation() {
 #[test]
 fn what_went_with_the_host_is_started_again() {
     let running = of(State::Running, None);
-    let restarted = names(&running, &Memory::default(), HostBoot::Restarted, SOON);
+    let restarted = names(&running, &Memory::default(), AGAIN, SOON);
     assert_eq!(restarted, ["unknown", "start again", "wait", "impaired by 1", "off", "died", "start again"]);
     let mut seen = Memory::default();
     seen.seen_note(RUN);
-    assert_eq!(names(&running, &seen, HostBoot::Restarted, SOON)[1], "died", "it was seen after the restart, so it died by itself");
+    assert_eq!(names(&running, &seen, AGAIN, SOON)[1], "died", "it was seen after the restart, so it died by itself");
     for state in [State::Pending, State::Stopping(Ending { since: THEN, force: false })] {
         let same = names(&of(state.clone(), None), &Memory::default(), HostBoot::Same, SOON);
-        assert_eq!(names(&of(state, None), &Memory::default(), HostBoot::Restarted, SOON), same, "goes on");
+        assert_eq!(names(&of(state, None), &Memory::default(), AGAIN, SOON), same, "goes on");
     }
+}
+
+#[test]
+fn what_went_with_the_host_is_stopped_if_so_configured() {
+    let host = HostBoot::Restarted { start_again: false };
+    let running = of(State::Running, None);
+    assert_eq!(names(&running, &Memory::default(), host, SOON), ["unknown", "died", "wait", "impaired by 1", "off", "died", "died"]);
+    let reason = "The instance's host was restarted".to_owned();
+    assert_eq!(next(&running, Some(&Observed::Absent), &Memory::default(), host, SOON), Step::Record(Event::MachineDied { reason }));
+    assert_eq!(names(&of(State::Pending, None), &Memory::default(), host, SOON)[1], "start", "a launch goes on");
 }
 
 #[test]
@@ -120,7 +132,7 @@ fn starts_that_come_to_nothing_end() {
     let reason = "Internal error on launch: its machine could not be started".to_owned();
     let step = next(&of(State::Pending, None), Some(&Observed::Absent), &memory, HostBoot::Same, SOON);
     assert_eq!(step, Step::Record(Event::StartFailed { reason }));
-    assert_eq!(names(&of(State::Running, None), &memory, HostBoot::Restarted, SOON)[1], "died");
+    assert_eq!(names(&of(State::Running, None), &memory, AGAIN, SOON)[1], "died");
     let next_run = Instance { run: RUN + 1, ..of(State::Pending, None) };
     assert_eq!(names(&next_run, &memory, HostBoot::Same, SOON)[1], "start", "each run has its own tries");
     memory.seen_note(RUN);

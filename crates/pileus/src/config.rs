@@ -61,6 +61,8 @@ pub(crate) struct Hypervisor {
     pub(crate) qemu: PathBuf,
     /// The first of the 65,536 user ids that machines run as, one each.
     pub(crate) uid_base: u32,
+    /// Whether guests that ran before a restart of the host are started again.
+    pub(crate) restart_guests: bool,
 }
 
 /// How guests reach out.
@@ -195,7 +197,7 @@ impl Capacity {
 
 impl Default for Hypervisor {
     fn default() -> Self {
-        Self { accelerator: Accelerator::Auto, qemu: "/usr/bin/qemu-system-x86_64".into(), uid_base: 2_100_000_000 }
+        Self { accelerator: Accelerator::Auto, qemu: "/usr/bin/qemu-system-x86_64".into(), uid_base: 2_100_000_000, restart_guests: true }
     }
 }
 

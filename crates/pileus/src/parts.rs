@@ -91,13 +91,14 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
     let now = clock.now();
     store.write(move |tx| api::bootstrap::account_ensure_default(tx, now, &mut rand::rng())).await??;
     let changed = Arc::new(Notify::new());
+    let restart_guests = config.hypervisor.restart_guests;
     let (drivers, host_facts, accelerator): (Drivers, Arc<dyn HostFacts>, _) = if simulate {
         simulated_image(&store, &config, now).await?;
         let drivers = simulated(&store, clock.clone(), changed.clone()).await?;
         (drivers, Arc::new(SimulatedHost(now.iso8601())), ("none", "the cloud is simulated".to_owned()))
     } else {
-        let (drivers, accelerator) = real(data_dir, &config, &store, clock.clone(), changed.clone()).await?;
-        (drivers, Arc::new(LinuxHost::read()?), accelerator)
+        let (drivers, life, accelerator) = real(data_dir, &config, &store, clock.clone(), changed.clone()).await?;
+        (drivers, Arc::new(LinuxHost::read(life, restart_guests)?), accelerator)
     };
 
     let found = if simulate { DATA_CENTRE } else { host(data_dir)? };
@@ -158,14 +159,14 @@ fn master_key(data_dir: &Path) -> Result<[u8; 32]> {
     }
 }
 
-/// The drivers of this machine, and its accelerator.
+/// The drivers of this machine, the life of the cloud's processes on it, and its accelerator.
 async fn real(
     data_dir: &Path,
     config: &Config,
     store: &Store,
     clock: Arc<dyn Clock>,
     changed: Arc<Notify>,
-) -> Result<(Drivers, (&'static str, String))> {
+) -> Result<(Drivers, u64, (&'static str, String))> {
     let images = Arc::new(ImageStore::open(&data_dir.join("images")).context("can't open the images")?);
     let volumes = Qcow2Volumes::open(&data_dir.join("volumes"), images.clone()).context("can't open the volumes")?;
     let network = NetworkConfig {
@@ -184,8 +185,9 @@ async fn real(
     let hypervisor = Qemu::open(machines(data_dir, config), changed).await.context("can't open the hypervisor")?;
     let report = hypervisor.accelerator_report();
     let accelerator = (accelerator_name(report.accelerator), report.reason.clone());
+    let life = network.life()?;
     let (hypervisor, network, volumes) = (Arc::new(hypervisor), Arc::new(network), Arc::new(volumes));
-    Ok((Drivers { hypervisor, network, volumes, images }, accelerator))
+    Ok((Drivers { hypervisor, network, volumes, images }, life, accelerator))
 }
 
 /// How machines are run here.

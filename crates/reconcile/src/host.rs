@@ -9,25 +9,34 @@ use anyhow::{Context as _, Result};
 pub trait HostFacts: Send + Sync {
     /// Another text after each start of the host, the same one as long as its processes can live.
     fn boot_id(&self) -> String;
+
+    /// Whether what ran before a restart of the host is started again.
+    fn restarts_guests(&self) -> bool {
+        true
+    }
 }
 
-/// A Linux host, or a container on one: its start is told by the kernel's boot id and the time at which its first process began, since
-/// the restart of a container ends all machines too.
+/// A Linux host, or a container on one. Its start is told by three things, since each ends all machines:
+///
+/// - the kernel's boot id;
+/// - the time at which the first process began: another one after the restart of a container;
+/// - the life of the cloud's own processes, if somebody killed all of them.
 #[derive(Debug, Clone)]
 pub struct LinuxHost {
     boot_id: String,
+    restarts_guests: bool,
 }
 
 impl LinuxHost {
-    /// Reads it once: a process doesn't outlive its host.
+    /// Reads it once: a process doesn't outlive its host. `life` is another number after all of the cloud's processes ended.
     ///
     /// # Errors
     /// If `/proc` can't be read.
-    pub fn read() -> Result<Self> {
+    pub fn read(life: u64, restarts_guests: bool) -> Result<Self> {
         let read = |path: &str| std::fs::read_to_string(path).with_context(|| format!("read {path}"));
         let kernel = read("/proc/sys/kernel/random/boot_id")?;
         let begun = first_process_start(&read("/proc/1/stat")?).context("read the start of the first process in /proc/1/stat")?;
-        Ok(Self { boot_id: format!("{}/{begun}", kernel.trim()) })
+        Ok(Self { boot_id: format!("{}/{begun}/{life}", kernel.trim()), restarts_guests })
     }
 }
 
@@ -40,6 +49,10 @@ fn first_process_start(stat: &str) -> Option<u64> {
 impl HostFacts for LinuxHost {
     fn boot_id(&self) -> String {
         self.boot_id.clone()
+    }
+
+    fn restarts_guests(&self) -> bool {
+        self.restarts_guests
     }
 }
 
@@ -74,8 +87,9 @@ mod tests {
 
     #[test]
     fn this_host_has_a_boot_id() {
-        let host = LinuxHost::read().unwrap();
-        assert_eq!(host.boot_id(), LinuxHost::read().unwrap().boot_id());
+        let host = LinuxHost::read(1, true).unwrap();
+        assert_eq!(host.boot_id(), LinuxHost::read(1, true).unwrap().boot_id());
+        assert_ne!(host.boot_id(), LinuxHost::read(2, true).unwrap().boot_id(), "all processes were killed meanwhile");
         assert!(host.boot_id().len() > 36, "{}", host.boot_id());
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here is told by anybody what to do. A scan compares the newest snapshot with what was seen, and so finds what changed, what
 //! was waited for and what failed; whatever wakes the loops only makes them scan.
 
+use crate::start::STARTS_AT_ONCE;
 use crate::status::{Status, Waiting};
 use crate::{HostFacts, networks};
 use model::ids::{InstanceId, VolumeId, VpcId};
@@ -170,7 +171,11 @@ pub(crate) struct Look {
 
 /// Whether the host was restarted since its machines were last known.
 pub(crate) fn boot(snapshot: &Snapshot, host: &dyn HostFacts) -> HostBoot {
-    if snapshot.setting(BOOT_ID) == Some(host.boot_id().as_str()) { HostBoot::Same } else { HostBoot::Restarted }
+    if snapshot.setting(BOOT_ID) == Some(host.boot_id().as_str()) {
+        HostBoot::Same
+    } else {
+        HostBoot::Restarted { start_again: host.restarts_guests() }
+    }
 }
 
 impl Table {
@@ -180,10 +185,30 @@ impl Table {
         self.revision = snapshot.revision();
         let mut found = Scan::default();
         let mut missed = false;
-        for (_, instance) in snapshot.all::<Instance>() {
+        let mut instances: Vec<_> = snapshot.all::<Instance>().collect();
+        let restarted = host != HostBoot::Same;
+        if restarted {
+            instances.sort_by_key(|(_, instance)| (instance.launch_time, instance.launch_index));
+        }
+        // After a restart of the host nearly all are started again: the oldest first, so a younger one isn't begun before there is a place.
+        let mut places = STARTS_AT_ONCE;
+        for (_, instance) in instances {
+            let job = Job::Instance(instance.id.clone());
+            let is_missed = |entry: &Entry| instance.state == State::Running && entry.memory.seen_run != Some(instance.run);
+            let waits = self.entries.get(&job).map_or(instance.state == State::Running, |entry| !entry.busy && is_missed(entry));
+            if restarted && places == 0 && waits {
+                self.entries.entry(job).or_default().scan = self.scans;
+                found.more = true;
+                missed = true;
+                continue;
+            }
             let poke = look.poke && plan::looks(&instance.state);
-            let entry = self.consider(Job::Instance(instance.id.clone()), Wanted::Instance(instance.clone()), look, poke, &mut found);
-            missed |= instance.state == State::Running && entry.memory.seen_run != Some(instance.run);
+            let entry = self.consider(job, Wanted::Instance(instance.clone()), look, poke, &mut found);
+            let is_missed = is_missed(entry);
+            missed |= is_missed;
+            if restarted && is_missed && entry.busy {
+                places = places.saturating_sub(1);
+            }
         }
         for (_, volume) in snapshot.all::<Volume>().filter(|(_, v)| v.deleting && v.attachment.is_none()) {
             self.consider(Job::Volume(volume.id.clone()), Wanted::Volume(volume.clone()), look, false, &mut found);
@@ -192,7 +217,7 @@ impl Table {
         for sweep in SWEEPS {
             self.consider(Job::Sweep(sweep), Wanted::Nothing, look, false, &mut found);
         }
-        if host == HostBoot::Restarted && !missed {
+        if host != HostBoot::Same && !missed {
             self.consider(Job::Host, Wanted::Nothing, look, false, &mut found);
         }
         let scan = self.scans;

@@ -166,6 +166,38 @@ async fn of_thirty_launches_none_is_stuck_and_the_first_ones_wait_for_themselves
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_restart_of_the_host_the_oldest_are_started_first() {
+    const COUNT: u8 = 30;
+    let world = World::default();
+    let server = Server::open(&world, Arc::new(NoFaults), nothing);
+    server.cloud.launch(1..=COUNT, ShutdownBehavior::Stop).await;
+    for n in 1..=COUNT {
+        server.wait(n, "running").await;
+        // Their ids say nothing of their age.
+        server.cloud.change(n, move |instance| instance.launch_time = Timestamp(i64::from(n * 7 % 31))).await;
+    }
+    server.stop.send_replace(true);
+    let Server { cloud, loops, _directory, .. } = server;
+    loops.await.unwrap();
+    world.restart();
+    let calls = Arc::new(Calls::default());
+    let kept = calls.clone();
+    let again = Cloud::on_store(&world, cloud.store.clone(), Arc::new(RuntimeClock(Instant::now())), Arc::new(NoFaults), |drivers| {
+        Drivers { hypervisor: Arc::new(Slow { inner: drivers.hypervisor, hangs_at: None, panics_at: None, calls: kept }), ..drivers }
+    });
+    let (_stop, stopping) = watch::channel(false);
+    tokio::spawn(again.reconciler.clone().run(stopping));
+    tokio::time::sleep(10 * START).await;
+    let started = calls.started.lock().unwrap().clone();
+    let mut order: Vec<u8> = (1..=COUNT).collect();
+    order.sort_by_key(|n| n * 7 % 31);
+    let at: Vec<Instant> = order.iter().map(|n| started[&id(*n)]).collect();
+    assert!(at.is_sorted(), "{at:?}");
+    assert!(calls.starting_most.load(Ordering::SeqCst) <= 8);
+    assert!((1..=COUNT).all(|n| again.state(n) == "running"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cloud_at_rest_is_left_alone() {
     let world = World::default();
     let server = Server::open(&world, Arc::new(NoFaults), nothing);

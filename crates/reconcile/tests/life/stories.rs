@@ -208,6 +208,19 @@ async fn a_restarted_host_starts_again_what_ran() {
 }
 
 #[tokio::test]
+async fn a_restarted_host_leaves_stopped_what_ran_if_so_configured() {
+    let (world, directory) = (World::default(), tempfile::tempdir().unwrap());
+    drop(running(&world, directory.path(), ShutdownBehavior::Stop).await);
+    world.restart();
+    world.stays_down.store(true, std::sync::atomic::Ordering::SeqCst);
+    let cloud = Cloud::open(&world, directory.path());
+    cloud.settle().await;
+    assert_eq!((cloud.state(1), cloud.reason(1).as_str()), ("stopped", "Server.InternalError: The instance's host was restarted"));
+    cloud.settle().await;
+    assert_eq!(cloud.store.snapshot().setting("host_boot_id"), Some("1"));
+}
+
+#[tokio::test]
 async fn what_cannot_be_started_again_after_a_restart_ends() {
     let (world, directory) = (World::default(), tempfile::tempdir().unwrap());
     drop(running(&world, directory.path(), ShutdownBehavior::Stop).await);

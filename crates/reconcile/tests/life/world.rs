@@ -22,7 +22,7 @@ use node::volume::fake::{FakeVolumeHost, FakeVolumes};
 use reconcile::{Drivers, HostFacts, Pass, Reconciler};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use store::{Mode, Store, SystemTx};
 use tokio::sync::Notify;
@@ -35,6 +35,8 @@ pub(crate) const PASS_MILLIS: i64 = 1_000;
 pub(crate) struct World {
     millis: Arc<AtomicI64>,
     boots: Arc<AtomicU64>,
+    /// Whether a restart of the host leaves stopped what ran.
+    pub(crate) stays_down: Arc<AtomicBool>,
     pub(crate) machines: FakeHypervisorHost,
     pub(crate) network: FakeNetworkHost,
     pub(crate) volumes: FakeVolumeHost,
@@ -50,6 +52,10 @@ impl Clock for World {
 impl HostFacts for World {
     fn boot_id(&self) -> String {
         self.boots.load(Ordering::SeqCst).to_string()
+    }
+
+    fn restarts_guests(&self) -> bool {
+        !self.stays_down.load(Ordering::SeqCst)
     }
 }
 

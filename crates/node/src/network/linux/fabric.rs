@@ -2,7 +2,7 @@
 //! touched.
 
 use super::links::{self, IGW, veth_name};
-use super::namespace::{Namespace, ip_batch, is_running, nft, remove_link, standing, sysctl, sysctls, tool};
+use super::namespace::{Namespace, cookie, ip_batch, is_running, nft, remove_link, standing, sysctl, sysctls, tool};
 use super::{NetworkConfig, Uplink, WayOut, pasta};
 use anyhow::{Context as _, Result};
 use ipnet::Ipv4Net;
@@ -75,6 +75,11 @@ impl Fabric {
     /// How guests reach out.
     pub(super) fn way_out(&self) -> WayOut {
         self.way_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A number that no other fabric has had since the kernel started.
+    pub(super) fn life(&self) -> Result<u64> {
+        self.state().namespace.enter(cookie)
     }
 
     /// Looks after what may be lost or change on its own: the namespace, the host's addresses, the way out.

@@ -115,6 +115,14 @@ impl LinuxNetwork {
         Ok(Self { context, vpcs, tending })
     }
 
+    /// A number that is another one once all processes that hold this cloud's namespaces were killed, and the server with them.
+    ///
+    /// # Errors
+    /// If the kernel doesn't tell.
+    pub fn life(&self) -> Result<u64> {
+        self.context.fabric.life()
+    }
+
     /// Ends all namespaces and ways out that a cloud with this data directory left, whatever its server knew of them. Its machines have
     /// no network then.
     ///

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// The variable that names a holder's cloud and namespace.
 const MARK: &str = "PILEUS_NAMESPACE";
+/// `SO_NETNS_COOKIE` of asm-generic/socket.h.
+const NETNS_COOKIE: nix::libc::c_int = 71;
 /// How long a killed process may take to go.
 const END_TIME: Duration = Duration::from_secs(5);
 
@@ -282,6 +285,24 @@ pub(super) fn sysctls() -> Result<()> {
     }
     // AWS's ("Security group connection tracking").
     sysctl("netfilter/nf_conntrack_udp_timeout_stream", "180")
+}
+
+/// The number of the calling thread's namespace. Unlike an inode number it is never used again until the kernel restarts. Zero before
+/// Linux 5.14, which has none.
+pub(super) fn cookie() -> Result<u64> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let (mut cookie, mut length) = (0_u64, nix::libc::socklen_t::try_from(size_of::<u64>())?);
+    // SAFETY: the socket is open, and the kernel writes at most `length` bytes, which is the size of what it writes to.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        let to = (&raw mut cookie).cast();
+        nix::libc::getsockopt(socket.as_raw_fd(), nix::libc::SOL_SOCKET, NETNS_COOKIE, to, &raw mut length)
+    };
+    match nix::errno::Errno::result(result) {
+        Ok(_) => Ok(cookie),
+        Err(nix::errno::Errno::ENOPROTOOPT) => Ok(0),
+        Err(error) => Err(error).context("can't tell a namespace's number"),
+    }
 }
 
 /// What stands in the calling thread's namespace.
