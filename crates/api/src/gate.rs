@@ -34,6 +34,9 @@ const REGION_SHOWN_BYTES: usize = 64;
 /// What a retry or a next page may say differently: see [`Call::fingerprint`].
 const VOLATILE: [&str; 4] = ["ClientToken", "DryRun", "MaxResults", "NextToken"];
 
+/// Actions that cut pages even where a call asks for no `MaxResults`.
+const PAGED_ALWAYS: [&str; 2] = ["ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes"];
+
 /// The gate. It holds no state but its source of chance.
 pub struct Gate {
     store: Store,
@@ -223,7 +226,7 @@ fn is_true(text: &str) -> bool {
 
 /// Only needed where a token is taken or given.
 fn fingerprint(scope: &Scope, action: &str, parameters: &Parameters) -> String {
-    if !VOLATILE.iter().any(|name| *name != "DryRun" && parameters.get(name).is_some()) {
+    if !PAGED_ALWAYS.contains(&action) && !VOLATILE.iter().any(|name| *name != "DryRun" && parameters.get(name).is_some()) {
         return String::new();
     }
     let mut hash = Sha256::new();

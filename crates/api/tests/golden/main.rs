@@ -118,6 +118,26 @@ async fn pages() {
     assert!(world.ec2("DescribeInstances", &filtered).await.1.contains("<Code>InvalidNextToken</Code>"));
 }
 
+/// All types come in pages of 100 where a call asks for no size, and each token goes on without one.
+#[tokio::test]
+async fn pages_without_a_size() {
+    let world = World::new().await;
+    for (action, element) in [("DescribeInstanceTypes", "<instanceType>"), ("DescribeInstanceTypeOfferings", "<instanceType>")] {
+        let (mut count, mut token) = (0, None);
+        loop {
+            let parameters: Vec<_> = token.iter().map(|t: &String| ("NextToken", t.as_str())).collect();
+            let (status, page) = world.ec2(action, &parameters).await;
+            assert_eq!(status, 200, "{action}: {page}");
+            count += page.matches(element).count();
+            token = between(&page, "<nextToken>", "<").map(str::to_owned);
+            if token.is_none() {
+                break;
+            }
+        }
+        assert_eq!(count, model::instance_type::all().len(), "{action}");
+    }
+}
+
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     text.split_once(start)?.1.split_once(end).map(|(inner, _)| inner)
 }
