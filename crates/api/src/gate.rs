@@ -37,6 +37,9 @@ const VOLATILE: [&str; 4] = ["ClientToken", "DryRun", "MaxResults", "NextToken"]
 /// Actions that cut pages even where a call asks for no `MaxResults`.
 const PAGED_ALWAYS: [&str; 2] = ["ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes"];
 
+/// Operations that AWS takes without a signature: their callers are about to get their credentials.
+const UNSIGNED: [(&str, &str); 2] = [("sts", "AssumeRoleWithSAML"), ("sts", "AssumeRoleWithWebIdentity")];
+
 /// The gate. It holds no state but its source of chance.
 pub struct Gate {
     store: Store,
@@ -106,6 +109,11 @@ impl Gate {
         // By itself, too, since its caller can be told in the protocol of the request.
         let answer = unpanicked(request_id, async {
             let now = self.clock.now();
+            if let Ok((service, operation)) = request.operation()
+                && UNSIGNED.contains(&(service.signing_name, operation))
+            {
+                return Err(wire::not_implemented(service, operation));
+            }
             let (caller, region) = self.caller(&request, body.len(), now)?;
             self.answer(&request, caller, region, (now, request_id, rng)).await
         });
@@ -125,12 +133,12 @@ impl Gate {
         answer.map_or_else(|error| envelope.error(&error), |reply| reply.into_response(&envelope))
     }
 
-    /// The answer to a request that could not be read: too long, too slow.
+    /// The answer to a request whose body could not be read: too long, too slow. It is in the protocol of the service that its headers name.
     #[must_use]
-    pub fn refuse(&self, status: StatusCode, text: &str) -> Response<Bytes> {
+    pub fn refuse(&self, head: &http::request::Parts, status: StatusCode, text: &str) -> Response<Bytes> {
         let (_, request_id) = self.chance();
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "RequestEntityTooLarge" } else { "InvalidRequest" };
-        plain(&request_id).error(&ApiError::with_status(code, status.as_u16(), text))
+        wire::Request::read(head, &[]).envelope(&request_id).error(&ApiError::with_status(code, status.as_u16(), text))
     }
 
     /// Chance for one call, and its id.

@@ -29,6 +29,8 @@ enum Subject<T> {
     Tag(String),
     /// `tag-key`.
     TagKey,
+    /// `tag-value`: no longer documented, and still taken.
+    TagValue,
 }
 
 /// Why filters are refused.
@@ -66,7 +68,7 @@ impl std::fmt::Display for FilterError {
 impl std::error::Error for FilterError {}
 
 impl<T> Filters<T> {
-    /// Checks the filters of a call. `known` are the names the call has; `tags` says whether `tag:KEY` and `tag-key` are among them.
+    /// Checks the filters of a call. `known` are the names the call has; `tags` says whether `tag:KEY`, `tag-key` and `tag-value` are.
     ///
     /// # Errors
     /// [`FilterError`], for the first one that is wrong.
@@ -108,6 +110,7 @@ impl<T> Filters<T> {
                 Subject::Field(values) => values(item, &mut test),
                 Subject::Tag(key) => _ = tags.0.get(key).map(|value| test(value)),
                 Subject::TagKey => tags.0.keys().for_each(|key| test(key)),
+                Subject::TagValue => tags.0.values().for_each(|value| test(value)),
             }
             matched
         })
@@ -118,6 +121,7 @@ fn subject<T>(name: &str, known: &[Field<T>], tags: bool) -> Option<Subject<T>> 
     match name.strip_prefix("tag:") {
         Some(key) if tags => Some(Subject::Tag(key.into())),
         None if tags && name == "tag-key" => Some(Subject::TagKey),
+        None if tags && name == "tag-value" => Some(Subject::TagValue),
         Some(_) | None => known.iter().find(|(n, _)| *n == name).map(|(_, values)| Subject::Field(*values)),
     }
 }
@@ -251,6 +255,8 @@ mod tests {
             (&[("tag:team", &["red"])], false),
             (&[("tag:Team", &["r??"]), ("tag-key", &["Te*"])], true),
             (&[("tag-key", &["red"])], false),
+            (&[("tag-value", &["blue", "r*"])], true),
+            (&[("tag-value", &["Team"])], false),
         ] {
             assert_eq!(filters(given).unwrap().matches(&row, &tags), expected, "{given:?}");
         }

@@ -72,6 +72,27 @@ pub const REGIONS: &[&str] = &[
     "us-west-2",
 ];
 
+/// AWS's regions that an account has to opt in to, which none can here: they are listed, and no request may be signed for them.
+pub const OPT_IN_REGIONS: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "ap-east-2",
+    "ap-south-2",
+    "ap-southeast-3",
+    "ap-southeast-4",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "ap-southeast-7",
+    "ca-west-1",
+    "eu-central-2",
+    "eu-south-1",
+    "eu-south-2",
+    "il-central-1",
+    "me-central-1",
+    "me-south-1",
+    "mx-central-1",
+];
+
 /// The letters of the zones that every region has.
 pub const ZONES: [char; 3] = ['a', 'b', 'c'];
 

@@ -15,6 +15,13 @@ pub const VALUE_CHARS_MAX: usize = 256;
 #[serde(transparent)]
 pub struct Tags(pub BTreeMap<String, String>);
 
+/// Whether a character may be in a tag. EC2 takes any in tags ("Tag restrictions"); control characters, of which no XML reply can carry
+/// most, are no text.
+#[must_use]
+pub fn character_ok(c: char) -> bool {
+    !c.is_control() || matches!(c, '\t' | '\n' | '\r')
+}
+
 /// Whether a tag of this key can be shown by the metadata service (`InstanceMetadataTags`). With it enabled, an instance can't have a tag
 /// of another key ("View tags for your EC2 instances using instance metadata").
 #[must_use]
@@ -34,6 +41,14 @@ pub fn metadata_key_refusal(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_no_text() {
+        assert!("a ä\t\n\r;日".chars().all(character_ok));
+        for c in ['\0', '\u{1}', '\u{1b}', '\u{7f}', '\u{85}'] {
+            assert!(!character_ok(c), "{c:?}");
+        }
+    }
 
     #[test]
     fn keys_that_make_a_path() {

@@ -149,22 +149,30 @@ async fn answer(
     busy: &Busy,
 ) -> http::Response<Either<Full<Bytes>, s3::Body>> {
     let (mut head, body) = request.into_parts();
-    let body = Awaited::new(body, busy.wait.clone());
+    let mut body = Awaited::new(body, busy.wait.clone());
     head.extensions.insert(busy.owner.clone());
     if services.s3.wants(&head) {
         return services.s3.call(http::Request::from_parts(head, body), peer).await.map(Either::Right);
     }
     let gate = &services.gate;
-    let read = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    let read = tokio::time::timeout(BODY_TIME, Limited::new(&mut body, BODY_BYTES_MAX).collect()).await;
     let answer = match read {
         Ok(Ok(body)) => gate.handle(http::Request::from_parts(head, body.to_bytes())).await,
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            gate.refuse(http::StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large")
+            tokio::spawn(discard(body));
+            gate.refuse(&head, http::StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large")
         }
-        Ok(Err(_)) => gate.refuse(http::StatusCode::BAD_REQUEST, "The request body could not be read"),
-        Err(_) => gate.refuse(http::StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time"),
+        Ok(Err(_)) => gate.refuse(&head, http::StatusCode::BAD_REQUEST, "The request body could not be read"),
+        Err(_) => gate.refuse(&head, http::StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time"),
     };
     answer.map(|body| Either::Left(Full::new(body)))
+}
+
+/// Reads what is left of a body that was refused. A connection that is closed with bytes unread is reset, and a client that sends its whole
+/// request first then sees the reset instead of the answer.
+async fn discard(mut body: impl Body + Unpin) {
+    let all = async { while body.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+    _ = tokio::time::timeout(BODY_TIME, all).await;
 }
 
 #[cfg(test)]
@@ -260,6 +268,34 @@ mod tests {
         stop.send_replace(true);
         server.await.unwrap().unwrap();
     }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_answered_before_the_connection_is_cut() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (_, services) = crate::parts::build(scratch.path(), crate::config::Config::default(), true, String::new()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, Arc::new(services), PLACES, stopping));
+        let length = 100 << 20;
+        let claim = "AWS4-HMAC-SHA256 Credential=AKIA/20261124/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\nauthorization: {claim}\r\ncontent-length: {length}\r\n\r\n");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // As most clients do: everything is sent before anything is read.
+        let piece = vec![b'a'; 1 << 20];
+        for _ in 0..length / piece.len() {
+            stream.write_all(&piece).await.unwrap();
+        }
+        let answer = asked(&mut stream, "").await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        assert!(answer.contains("<Errors><Error><Code>RequestEntityTooLarge</Code>"), "{answer}");
+        // What came of the body has been read: the connection is good for another call.
+        assert!(asked(&mut stream, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nAction=X").await.is_ok());
+        stop.send_replace(true);
+        server.await.unwrap().unwrap();
+    }
+
     /// An account's key; signs puts of buckets and objects.
     struct Tenant(AccessKey);
 

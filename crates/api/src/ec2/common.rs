@@ -3,7 +3,7 @@
 use crate::action::Call;
 use model::filter::{Field, FilterError, Filters};
 use model::page;
-use model::tag::{KEY_CHARS_MAX, TAGS_MAX, Tags, VALUE_CHARS_MAX};
+use model::tag::{KEY_CHARS_MAX, TAGS_MAX, Tags, VALUE_CHARS_MAX, character_ok};
 use std::collections::BTreeMap;
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
@@ -37,6 +37,9 @@ pub(crate) fn tags_from(list: &[shapes::Tag]) -> Result<Tags, ApiError> {
     for tag in list {
         let key = tag.key.clone().filter(|k| !k.is_empty()).ok_or_else(|| invalid_value("Tag key cannot be null or empty."))?;
         let value = tag.value.clone().unwrap_or_default();
+        if !key.chars().chain(value.chars()).all(character_ok) {
+            return Err(ApiError::new("InvalidCharacter", "A specified character is invalid."));
+        }
         if key.chars().count() > KEY_CHARS_MAX {
             return Err(invalid_value(format!("Tag key exceeds the maximum length of {KEY_CHARS_MAX} characters")));
         }
@@ -63,9 +66,15 @@ pub(crate) fn tags_limit(tags: &Tags) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Tags as replies show them, by key.
+/// Tags as replies show them, by key: an empty list if there are none. So AWS shows those of key pairs, network interfaces, internet
+/// gateways and rules of security groups.
 pub(crate) fn tag_list(tags: &Tags) -> Option<Vec<shapes::Tag>> {
     Some(tags.0.iter().map(|(k, v)| shapes::Tag { key: Some(k.clone()), value: Some(v.clone()) }).collect())
+}
+
+/// Tags as most replies show them: without any, AWS leaves the list out, and SDKs then give no list at all.
+pub(crate) fn tag_list_if_any(tags: &Tags) -> Option<Vec<shapes::Tag>> {
+    if tags.0.is_empty() { None } else { tag_list(tags) }
 }
 
 /// The tags of `TagSpecifications`, by resource type.

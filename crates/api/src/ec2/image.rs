@@ -1,6 +1,6 @@
 //! DescribeImages: the caller's own images, and those that every account may launch.
 
-use super::common::{Paging, filters, tag_list};
+use super::common::{Paging, filters, tag_list_if_any};
 use super::kind;
 use super::shown::{bool_text, fixed, none, number, text};
 use crate::action::{Call, Read, actions};
@@ -198,7 +198,7 @@ fn show(image: &Image, caller: &AccountId) -> shapes::Image {
         block_device_mappings: Some(vec![root]),
         creation_date: Some(image.created.iso8601()),
         deregistration_protection: fixed("disabled"),
-        tags: if image.owner == *caller { tag_list(&image.tags) } else { None },
+        tags: if image.owner == *caller { tag_list_if_any(&image.tags) } else { None },
         ..Default::default()
     }
 }

@@ -1,6 +1,6 @@
 //! Key pairs: CreateKeyPair, ImportKeyPair, DescribeKeyPairs, DeleteKeyPair.
 
-use super::common::{filters, invalid_combination, invalid_value, missing, tag_list, tag_specifications};
+use super::common::{filters, invalid_combination, invalid_value, missing, tag_list, tag_list_if_any, tag_specifications};
 use super::kind;
 use super::shown::{text, time};
 use crate::action::{Call, Desk, Read, Slow, Write, actions, internal};
@@ -60,7 +60,7 @@ impl Slow for CreateKeyPair {
                 key_name: text(&pair.name),
                 key_fingerprint: text(&pair.fingerprint),
                 key_material: Some(made.private),
-                tags: shown_tags(&pair.tags),
+                tags: tag_list_if_any(&pair.tags),
             })
         })
         .await
@@ -94,7 +94,7 @@ impl Write for ImportKeyPair {
             key_pair_id: text(&pair.id),
             key_name: text(&pair.name),
             key_fingerprint: text(&pair.fingerprint),
-            tags: shown_tags(&pair.tags),
+            tags: tag_list_if_any(&pair.tags),
         })
     }
 }
@@ -154,11 +154,6 @@ fn checked_name(name: Option<String>) -> Result<String, ApiError> {
 
 fn tags(specifications: Option<&Vec<shapes::TagSpecification>>) -> Result<Tags, ApiError> {
     Ok(tag_specifications(specifications, &["key-pair"])?.remove("key-pair").unwrap_or_default())
-}
-
-/// The replies that make a pair show its tags only if it has any.
-fn shown_tags(tags: &Tags) -> Option<Vec<shapes::Tag>> {
-    if tags.0.is_empty() { None } else { tag_list(tags) }
 }
 
 pub(super) struct DescribeKeyPairs;

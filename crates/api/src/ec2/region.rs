@@ -4,7 +4,7 @@ use super::common::{filters, invalid_value};
 use super::shown::{fixed, none, text};
 use crate::action::{Call, Read, actions};
 use model::filter::Field;
-use model::scope::{REGIONS, Region};
+use model::scope::{OPT_IN_REGIONS, REGIONS, Region};
 use model::tag::Tags;
 use store::View;
 use wire::ApiError;
@@ -12,7 +12,7 @@ use wire::shapes::ec2 as shapes;
 
 actions![read DescribeRegions, read DescribeAvailabilityZones,];
 
-/// Every region and zone here is open without asking.
+/// The status of every region and zone that a request may be signed for.
 const OPT_IN: &str = "opt-in-not-required";
 const AVAILABLE: &str = "available";
 const ZONE_TYPE: &str = "availability-zone";
@@ -25,18 +25,20 @@ impl Read for DescribeRegions {
     type Input = shapes::DescribeRegionsRequest;
     type Output = shapes::DescribeRegionsResult;
 
-    /// `AllRegions` changes nothing: there are no regions here that an account would have to opt in to.
+    /// The regions that are open; with `AllRegions` or by name, also those that an account would have to opt in to.
     fn run(_: &Call, _: View<'_>, input: Self::Input) -> Result<Self::Output, ApiError> {
         let filters = filters(input.filters.as_ref(), REGION_FIELDS, false)?;
         let named = input.region_names.unwrap_or_default();
-        if let Some(unknown) = named.iter().find(|n| !REGIONS.contains(&n.as_str())) {
+        let known = |name: &String| REGIONS.iter().chain(OPT_IN_REGIONS).any(|r| r == name);
+        if let Some(unknown) = named.iter().find(|n| !known(n)) {
             return Err(invalid_value(format!("Invalid region provided: {unknown}")));
         }
-        let chosen = REGIONS.iter().copied().filter(|r| named.is_empty() || named.iter().any(|n| n == r));
+        let closed = if input.all_regions == Some(true) || !named.is_empty() { OPT_IN_REGIONS } else { &[] };
+        let chosen = REGIONS.iter().chain(closed).copied().filter(|r| named.is_empty() || named.iter().any(|n| n == r));
         let regions = chosen.filter(|r| filters.matches(r, &Tags::default())).map(|region| shapes::Region {
             region_name: fixed(region),
             endpoint: Some(endpoint(region)),
-            opt_in_status: fixed(OPT_IN),
+            opt_in_status: fixed(opt_in_status(region)),
             ..Default::default()
         });
         Ok(shapes::DescribeRegionsResult { regions: Some(regions.collect()) })
@@ -44,7 +46,11 @@ impl Read for DescribeRegions {
 }
 
 const REGION_FIELDS: &[Field<&'static str>] =
-    &[("endpoint", |r, is| is(&endpoint(r))), ("opt-in-status", |_, is| is(OPT_IN)), ("region-name", |r, is| is(r))];
+    &[("endpoint", |r, is| is(&endpoint(r))), ("opt-in-status", |r, is| is(opt_in_status(r))), ("region-name", |r, is| is(r))];
+
+fn opt_in_status(region: &str) -> &'static str {
+    if OPT_IN_REGIONS.contains(&region) { "not-opted-in" } else { OPT_IN }
+}
 
 /// AWS's own name of the region's service: what tools take the region's name from.
 fn endpoint(region: &str) -> String {

@@ -1,6 +1,6 @@
 //! DescribeSubnets.
 
-use super::common::{Paging, filters, tag_list};
+use super::common::{Paging, filters, tag_list_if_any};
 use super::kind;
 use super::shown::{bool_text, fixed, none, text};
 use crate::action::{Call, Read, actions};
@@ -124,7 +124,7 @@ impl Row<'_> {
                 enable_resource_name_dns_aaaa_record: Some(false),
             }),
             block_public_access_states: Some(shapes::BlockPublicAccessStates { internet_gateway_block_mode: fixed("off") }),
-            tags: tag_list(&subnet.tags),
+            tags: tag_list_if_any(&subnet.tags),
             ..Default::default()
         }
     }

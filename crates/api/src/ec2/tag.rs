@@ -15,6 +15,7 @@ use model::subnet::Subnet;
 use model::tag::{Tags, metadata_key_ok, metadata_key_refusal};
 use model::volume::Volume;
 use model::vpc::Vpc;
+use std::str::FromStr;
 use store::{AccountTx, Noun, View};
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
@@ -100,7 +101,7 @@ type Change<'a> = &'a mut dyn FnMut(&mut Tags) -> Result<(), ApiError>;
 /// Changes the tags of the resource with this id, of whatever kind.
 ///
 /// # Errors
-/// `InvalidID` for an id of no kind that has tags here, else as its kind says; and what the change says.
+/// `InvalidID` for a malformed id or one of no kind that has tags here, else as its kind says; and what the change says.
 fn change(tx: &mut AccountTx<'_>, id: &str, change: Change<'_>) -> Result<(), ApiError> {
     match id.rsplit_once('-').map(|(prefix, _)| prefix) {
         Some("i") => change_noun(tx, &kind::INSTANCE, id, |i: &mut Instance| {
@@ -109,7 +110,7 @@ fn change(tx: &mut AccountTx<'_>, id: &str, change: Change<'_>) -> Result<(), Ap
             refused.map_or(Ok(()), |key| Err(invalid_value(metadata_key_refusal(key))))
         }),
         Some("ami") => {
-            let image: ImageId = kind::IMAGE.parse(id)?;
+            let image: ImageId = parse(id)?;
             if tx.get::<Image>(&image).is_none() && tx.find_public_image(&image).is_some() {
                 return Err(unsupported("tags on an image that another account owns"));
             }
@@ -122,8 +123,20 @@ fn change(tx: &mut AccountTx<'_>, id: &str, change: Change<'_>) -> Result<(), Ap
         Some("sg") => change_noun(tx, &kind::GROUP, id, |g: &mut SecurityGroup| change(&mut g.tags)),
         Some("sgr") => change_rule(tx, id, change),
         Some("eni") => change_noun(tx, &kind::INTERFACE, id, |n: &mut NetworkInterface| change(&mut n.tags)),
-        Some(_) | None => Err(ApiError::new("InvalidID", format!("The ID '{id}' is not valid"))),
+        Some(_) | None => Err(invalid_id(id)),
     }
+}
+
+/// Reads an id. Of whatever kind a malformed one seems to be, these calls answer the same.
+///
+/// # Errors
+/// `InvalidID`.
+fn parse<T: FromStr>(id: &str) -> Result<T, ApiError> {
+    id.parse().map_err(|_| invalid_id(id))
+}
+
+fn invalid_id(id: &str) -> ApiError {
+    ApiError::new("InvalidID", format!("The ID '{id}' is not valid"))
 }
 
 fn change_noun<N: Noun>(
@@ -133,9 +146,9 @@ fn change_noun<N: Noun>(
     change: impl FnOnce(&mut N) -> Result<(), ApiError>,
 ) -> Result<(), ApiError>
 where
-    N::Id: std::str::FromStr,
+    N::Id: FromStr,
 {
-    let id: N::Id = kind.parse(id)?;
+    let id: N::Id = parse(id)?;
     let Some(document) = tx.get::<N>(&id) else { return Err(kind.not_found(&[id])) };
     let mut document = (**document).clone();
     change(&mut document)?;
@@ -145,7 +158,7 @@ where
 
 /// A rule is a part of its group's document.
 fn change_rule(tx: &mut AccountTx<'_>, id: &str, change: Change<'_>) -> Result<(), ApiError> {
-    let id: SecurityGroupRuleId = kind::RULE.parse(id)?;
+    let id: SecurityGroupRuleId = parse(id)?;
     let is_it = |rule: &Rule| rule.id == id;
     let holds_it = |group: &SecurityGroup| group.ingress.iter().chain(&group.egress).any(is_it);
     let Some(group) = tx.list::<SecurityGroup>().find(|g| holds_it(g)) else { return Err(kind::RULE.not_found(&[id])) };

@@ -1,6 +1,6 @@
 //! DescribeVolumes.
 
-use super::common::{Paging, filters, tag_list};
+use super::common::{Paging, filters, tag_list_if_any};
 use super::kind;
 use super::shown::{bool_text, fixed, none, number, operator, text, time};
 use crate::action::{Call, Read, actions};
@@ -110,7 +110,7 @@ impl Row<'_> {
             multi_attach_enabled: Some(false),
             operator: operator(),
             attachments: Some(attachments.collect()),
-            tags: tag_list(&volume.tags),
+            tags: tag_list_if_any(&volume.tags),
             ..Default::default()
         }
     }

@@ -1,6 +1,6 @@
 //! DescribeVpcs.
 
-use super::common::{Paging, filters, tag_list};
+use super::common::{Paging, filters, tag_list_if_any};
 use super::kind;
 use super::shown::{bool_text, fixed, none, text};
 use crate::action::{Call, Read, actions};
@@ -92,7 +92,7 @@ fn show(scope: &Scope, vpc: &Vpc) -> shapes::Vpc {
         instance_tenancy: fixed("default"),
         is_default: Some(vpc.is_default),
         block_public_access_states: Some(shapes::BlockPublicAccessStates { internet_gateway_block_mode: fixed("off") }),
-        tags: tag_list(&vpc.tags),
+        tags: tag_list_if_any(&vpc.tags),
         ..Default::default()
     }
 }

@@ -180,6 +180,18 @@ async fn what_is_not_built() {
     assert_eq!(world.audit().await, []);
 }
 
+/// Goal: operations that AWS takes without a signature, and that aren't built, say so with or without one.
+#[tokio::test]
+async fn unsigned_operations_that_are_not_built() {
+    let world = World::new().await;
+    for action in ["AssumeRoleWithSAML", "AssumeRoleWithWebIdentity"] {
+        let (status, body) = world.without_signature("sts", action).await;
+        assert!(status == 501 && body.contains("<Code>NotImplemented</Code>"), "{action}: {status} {body}");
+    }
+    let (status, body) = world.without_signature("sts", "AssumeRole").await;
+    assert!(status == 403 && body.contains("<Code>MissingAuthenticationToken</Code>"), "{status} {body}");
+}
+
 /// Goal: a simulation that calls without a signature gets what a signed request gets.
 #[tokio::test]
 async fn calls_of_a_simulation() {

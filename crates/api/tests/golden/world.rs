@@ -135,6 +135,14 @@ impl World {
         (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap())
     }
 
+    /// Sends a request without a signature.
+    pub(crate) async fn without_signature(&self, service: &str, action: &str) -> (u16, String) {
+        let mut request = self.sign(ALICE, "us-east-1", service, form(service, action, &[]));
+        request.headers_mut().remove("authorization");
+        let response = self.gate.handle(request).await;
+        (response.status().as_u16(), String::from_utf8(response.body().to_vec()).unwrap())
+    }
+
     /// Alice's audit trail, the newest first: action, request id, error.
     pub(crate) async fn audit(&self) -> Vec<(String, String, Option<String>)> {
         let records = self.store.audit_newest(&scope(ALICE.0, "us-east-1"), 100).await.unwrap();

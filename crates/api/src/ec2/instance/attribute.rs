@@ -16,7 +16,7 @@ use store::{AccountTx, View};
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
 
-fn find<'a>(view: View<'a>, id: Option<&str>) -> Result<&'a Arc<Instance>, ApiError> {
+pub(super) fn find<'a>(view: View<'a>, id: Option<&str>) -> Result<&'a Arc<Instance>, ApiError> {
     let id: InstanceId = INSTANCE.parse(id.ok_or_else(|| missing("InstanceId"))?)?;
     view.get::<Instance>(&id).ok_or_else(|| INSTANCE.not_found(&[&id]))
 }
@@ -187,7 +187,10 @@ fn change(call: &Call, tx: &mut AccountTx<'_>, instance: &Instance, change: Chan
             }
             // What was said of the processors of the old type says nothing of the new one's.
             i.cpu_options = None;
-            i.credit_specification = kind.default_credits().map(|default| i.credit_specification.take().unwrap_or_else(|| default.into()));
+            // An option stays with the instance, also while its type has no credits.
+            if i.credit_specification.is_none() {
+                i.credit_specification = kind.default_credits().map(Into::into);
+            }
             i.instance_type = kind.name.into();
         }
         Change::UserData(data) => {

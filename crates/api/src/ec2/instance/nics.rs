@@ -21,7 +21,7 @@ use wire::ApiError;
 use wire::shapes::ec2 as shapes;
 
 /// Most groups of one interface ("Amazon VPC quotas").
-const GROUPS_MAX: usize = 5;
+pub(in crate::ec2) const GROUPS_MAX: usize = 5;
 /// Most names of Ethernet addresses that are drawn until one is free in its VPC.
 const MAC_DRAWS_MAX: usize = 16;
 

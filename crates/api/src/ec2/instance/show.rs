@@ -1,6 +1,6 @@
 //! An instance as replies show it.
 
-use crate::ec2::common::tag_list;
+use crate::ec2::common::tag_list_if_any;
 use model::ids::{SubnetId, VpcId};
 use model::instance::{Instance, State};
 use model::instance_type::InstanceType;
@@ -128,7 +128,7 @@ impl<'a> Row<'a> {
             security_groups: Some(self.groups().map(group).collect()),
             source_dest_check: primary.map(|n| n.source_dest_check),
             state_reason: i.reason().map(|r| shapes::StateReason { code: Some(r.code), message: Some(r.message) }),
-            tags: tag_list(&i.tags),
+            tags: tag_list_if_any(&i.tags),
             virtualization_type: Some("hvm".into()),
             cpu_options: Some(cpu_options(i)),
             capacity_reservation_specification: Some(shapes::CapacityReservationSpecificationResponse {

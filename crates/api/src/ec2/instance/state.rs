@@ -4,7 +4,7 @@ use super::nics;
 use super::run;
 use super::show::{self, text};
 use crate::action::{Call, Write};
-use crate::ec2::common::{missing, unsupported};
+use crate::ec2::common::{invalid_combination, unsupported};
 use crate::ec2::kind::INSTANCE;
 use model::capacity::{self, Used};
 use model::ids::InstanceId;
@@ -20,8 +20,8 @@ use wire::shapes::ec2 as shapes;
 const INSTANCES_MAX: usize = 1000;
 
 /// The instances that a call names, each once, in its order.
-fn named(tx: &AccountTx<'_>, ids: Option<&Vec<String>>) -> Result<Vec<Arc<Instance>>, ApiError> {
-    let ids = ids.filter(|ids| !ids.is_empty()).ok_or_else(|| missing("InstanceId"))?;
+pub(super) fn named(tx: &AccountTx<'_>, ids: Option<&Vec<String>>) -> Result<Vec<Arc<Instance>>, ApiError> {
+    let ids = ids.filter(|ids| !ids.is_empty()).ok_or_else(|| invalid_combination("No instances specified"))?;
     if ids.len() > INSTANCES_MAX {
         let text = format!("The maximum number of instance IDs specified on a single call is {INSTANCES_MAX}");
         return Err(ApiError::new("InvalidParameterValue", text));

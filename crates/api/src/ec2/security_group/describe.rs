@@ -2,7 +2,7 @@
 
 use super::permission::{self, Wanted};
 use crate::action::{Call, Read};
-use crate::ec2::common::{Paging, filters, tag_list};
+use crate::ec2::common::{Paging, filters, tag_list, tag_list_if_any};
 use crate::ec2::kind;
 use crate::ec2::shown::{none, text};
 use model::filter::Field;
@@ -127,7 +127,7 @@ impl GroupRow<'_> {
             security_group_arn: Some(arn(scope, "security-group", &group.id)),
             ip_permissions: Some(permission::show(scope, group.ingress.iter().map(Wanted::from))),
             ip_permissions_egress: Some(permission::show(scope, group.egress.iter().map(Wanted::from))),
-            tags: tag_list(&group.tags),
+            tags: tag_list_if_any(&group.tags),
         }
     }
 }

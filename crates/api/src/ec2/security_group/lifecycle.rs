@@ -3,7 +3,7 @@
 use super::describe::arn;
 use crate::action::{Call, Write};
 use crate::bootstrap;
-use crate::ec2::common::{invalid_value, missing, tag_list, tag_specifications};
+use crate::ec2::common::{invalid_value, missing, tag_list_if_any, tag_specifications};
 use crate::ec2::kind;
 use crate::ec2::shown::text;
 use model::ids::{SecurityGroupId, SecurityGroupRuleId, VpcId};
@@ -58,7 +58,7 @@ impl Write for CreateSecurityGroup {
         let result = shapes::CreateSecurityGroupResult {
             group_id: text(&group.id),
             security_group_arn: Some(arn(tx.scope(), GROUP_TYPE, &group.id)),
-            tags: tag_list(&group.tags),
+            tags: tag_list_if_any(&group.tags),
         };
         tx.put(group);
         Ok(result)

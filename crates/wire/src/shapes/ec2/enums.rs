@@ -2,8 +2,6 @@
 
 //! Values that the model allows in requests.
 
-pub const ACCOUNT_ATTRIBUTE_NAME: &[&str] = &["supported-platforms", "default-vpc"];
-
 pub const AMD_SEV_SNP_SPECIFICATION: &[&str] = &["enabled", "disabled"];
 
 pub const CAPACITY_RESERVATION_PREFERENCE: &[&str] = &["capacity-reservations-only", "open", "none"];

@@ -343,7 +343,7 @@ impl Decode for DescribeAccountAttributesRequest {
         let mut out = Self::default();
         for m in node.members() {
             match m.name() {
-                "AttributeName" => out.attribute_names = cx.scalars(m, Rule::OneOf(enums::ACCOUNT_ATTRIBUTE_NAME), Form::Flat, MAX_ITEMS),
+                "AttributeName" => out.attribute_names = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
                 "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
                 _ => cx.unknown(m),
             }
@@ -435,6 +435,33 @@ impl Decode for DescribeInstanceAttributeRequest {
         }
         cx.require(node, "InstanceId", out.instance_id.is_some());
         cx.require(node, "Attribute", out.attribute.is_some());
+        out
+    }
+}
+
+/// Shape `DescribeInstanceCreditSpecificationsRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceCreditSpecificationsRequest {
+    pub dry_run: Option<bool>,
+    pub filters: Option<Vec<Filter>>,
+    pub instance_ids: Option<Vec<String>>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+}
+
+impl Decode for DescribeInstanceCreditSpecificationsRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "Filter" => out.filters = cx.structures(m, Form::Flat, MAX_ITEMS),
+                "InstanceId" => out.instance_ids = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
+                "MaxResults" => out.max_results = cx.scalar(m, Rule::Range(5, 1000)),
+                "NextToken" => out.next_token = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
         out
     }
 }
@@ -994,6 +1021,28 @@ impl Decode for GetConsoleOutputRequest {
     }
 }
 
+/// Shape `GetInstanceUefiDataRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceUefiDataRequest {
+    pub dry_run: Option<bool>,
+    pub instance_id: Option<String>,
+}
+
+impl Decode for GetInstanceUefiDataRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "InstanceId" => out.instance_id = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "InstanceId", out.instance_id.is_some());
+        out
+    }
+}
+
 /// Shape `HibernationOptionsRequest` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HibernationOptionsRequest {
@@ -1082,6 +1131,28 @@ impl Decode for InstanceBlockDeviceMappingSpecification {
                 _ => cx.unknown(m),
             }
         }
+        out
+    }
+}
+
+/// Shape `InstanceCreditSpecificationRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceCreditSpecificationRequest {
+    pub cpu_credits: Option<String>,
+    pub instance_id: Option<String>,
+}
+
+impl Decode for InstanceCreditSpecificationRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "CpuCredits" => out.cpu_credits = cx.scalar(m, Rule::Any),
+                "InstanceId" => out.instance_id = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "InstanceId", out.instance_id.is_some());
         out
     }
 }
@@ -1418,6 +1489,30 @@ impl Decode for ModifyInstanceAttributeRequest {
     }
 }
 
+/// Shape `ModifyInstanceCreditSpecificationRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceCreditSpecificationRequest {
+    pub client_token: Option<String>,
+    pub dry_run: Option<bool>,
+    pub instance_credit_specifications: Option<Vec<InstanceCreditSpecificationRequest>>,
+}
+
+impl Decode for ModifyInstanceCreditSpecificationRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "ClientToken" => out.client_token = cx.scalar(m, Rule::Any),
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "InstanceCreditSpecification" => out.instance_credit_specifications = cx.structures(m, Form::Flat, MAX_ITEMS),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "InstanceCreditSpecification", out.instance_credit_specifications.is_some());
+        out
+    }
+}
+
 /// Shape `ModifyInstanceMetadataOptionsRequest` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModifyInstanceMetadataOptionsRequest {
@@ -1446,6 +1541,28 @@ impl Decode for ModifyInstanceMetadataOptionsRequest {
             }
         }
         cx.require(node, "InstanceId", out.instance_id.is_some());
+        out
+    }
+}
+
+/// Shape `MonitorInstancesRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MonitorInstancesRequest {
+    pub dry_run: Option<bool>,
+    pub instance_ids: Option<Vec<String>>,
+}
+
+impl Decode for MonitorInstancesRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "InstanceId" => out.instance_ids = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "InstanceId", out.instance_ids.is_some());
         out
     }
 }
@@ -1823,6 +1940,28 @@ impl Decode for TerminateInstancesRequest {
                 "Force" => out.force = cx.scalar(m, Rule::Any),
                 "InstanceId" => out.instance_ids = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
                 "SkipOsShutdown" => out.skip_os_shutdown = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "InstanceId", out.instance_ids.is_some());
+        out
+    }
+}
+
+/// Shape `UnmonitorInstancesRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnmonitorInstancesRequest {
+    pub dry_run: Option<bool>,
+    pub instance_ids: Option<Vec<String>>,
+}
+
+impl Decode for UnmonitorInstancesRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "InstanceId" => out.instance_ids = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
                 _ => cx.unknown(m),
             }
         }

@@ -335,6 +335,20 @@ impl Encode for DescribeImagesResult {
     }
 }
 
+/// Shape `DescribeInstanceCreditSpecificationsResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeInstanceCreditSpecificationsResult {
+    pub instance_credit_specifications: Option<Vec<InstanceCreditSpecification>>,
+    pub next_token: Option<String>,
+}
+
+impl Encode for DescribeInstanceCreditSpecificationsResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("instanceCreditSpecificationSet", "item", &self.instance_credit_specifications);
+        xml.scalar("nextToken", &self.next_token);
+    }
+}
+
 /// Shape `DescribeInstanceStatusResult` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeInstanceStatusResult {
@@ -791,6 +805,20 @@ impl Encode for GetConsoleOutputResult {
     }
 }
 
+/// Shape `GetInstanceUefiDataResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetInstanceUefiDataResult {
+    pub instance_id: Option<String>,
+    pub uefi_data: Option<String>,
+}
+
+impl Encode for GetInstanceUefiDataResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("instanceId", &self.instance_id);
+        xml.scalar("uefiData", &self.uefi_data);
+    }
+}
+
 /// Shape `GpuDeviceInfo` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GpuDeviceInfo {
@@ -1243,6 +1271,20 @@ impl Encode for InstanceBlockDeviceMapping {
     }
 }
 
+/// Shape `InstanceCreditSpecification` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceCreditSpecification {
+    pub cpu_credits: Option<String>,
+    pub instance_id: Option<String>,
+}
+
+impl Encode for InstanceCreditSpecification {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("cpuCredits", &self.cpu_credits);
+        xml.scalar("instanceId", &self.instance_id);
+    }
+}
+
 /// Shape `InstanceIpv4Prefix` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceIpv4Prefix {
@@ -1300,6 +1342,20 @@ impl Encode for InstanceMetadataOptionsResponse {
         xml.scalar("httpTokens", &self.http_tokens);
         xml.scalar("instanceMetadataTags", &self.instance_metadata_tags);
         xml.scalar("state", &self.state);
+    }
+}
+
+/// Shape `InstanceMonitoring` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceMonitoring {
+    pub instance_id: Option<String>,
+    pub monitoring: Option<Monitoring>,
+}
+
+impl Encode for InstanceMonitoring {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("instanceId", &self.instance_id);
+        xml.structure("monitoring", &self.monitoring);
     }
 }
 
@@ -1881,6 +1937,20 @@ impl Encode for MemoryInfo {
     }
 }
 
+/// Shape `ModifyInstanceCreditSpecificationResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyInstanceCreditSpecificationResult {
+    pub successful_instance_credit_specifications: Option<Vec<SuccessfulInstanceCreditSpecificationItem>>,
+    pub unsuccessful_instance_credit_specifications: Option<Vec<UnsuccessfulInstanceCreditSpecificationItem>>,
+}
+
+impl Encode for ModifyInstanceCreditSpecificationResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("successfulInstanceCreditSpecificationSet", "item", &self.successful_instance_credit_specifications);
+        xml.structures("unsuccessfulInstanceCreditSpecificationSet", "item", &self.unsuccessful_instance_credit_specifications);
+    }
+}
+
 /// Shape `ModifyInstanceMetadataOptionsResult` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModifyInstanceMetadataOptionsResult {
@@ -1892,6 +1962,18 @@ impl Encode for ModifyInstanceMetadataOptionsResult {
     fn encode(&self, xml: &mut Xml) {
         xml.scalar("instanceId", &self.instance_id);
         xml.structure("instanceMetadataOptions", &self.instance_metadata_options);
+    }
+}
+
+/// Shape `MonitorInstancesResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MonitorInstancesResult {
+    pub instance_monitorings: Option<Vec<InstanceMonitoring>>,
+}
+
+impl Encode for MonitorInstancesResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("instancesSet", "item", &self.instance_monitorings);
     }
 }
 
@@ -2637,6 +2719,18 @@ impl Encode for SubnetIpv6CidrBlockAssociation {
     }
 }
 
+/// Shape `SuccessfulInstanceCreditSpecificationItem` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SuccessfulInstanceCreditSpecificationItem {
+    pub instance_id: Option<String>,
+}
+
+impl Encode for SuccessfulInstanceCreditSpecificationItem {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("instanceId", &self.instance_id);
+    }
+}
+
 /// Shape `TagDescription` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TagDescription {
@@ -2664,6 +2758,46 @@ pub struct TerminateInstancesResult {
 impl Encode for TerminateInstancesResult {
     fn encode(&self, xml: &mut Xml) {
         xml.structures("instancesSet", "item", &self.terminating_instances);
+    }
+}
+
+/// Shape `UnmonitorInstancesResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnmonitorInstancesResult {
+    pub instance_monitorings: Option<Vec<InstanceMonitoring>>,
+}
+
+impl Encode for UnmonitorInstancesResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("instancesSet", "item", &self.instance_monitorings);
+    }
+}
+
+/// Shape `UnsuccessfulInstanceCreditSpecificationItem` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnsuccessfulInstanceCreditSpecificationItem {
+    pub error: Option<UnsuccessfulInstanceCreditSpecificationItemError>,
+    pub instance_id: Option<String>,
+}
+
+impl Encode for UnsuccessfulInstanceCreditSpecificationItem {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structure("error", &self.error);
+        xml.scalar("instanceId", &self.instance_id);
+    }
+}
+
+/// Shape `UnsuccessfulInstanceCreditSpecificationItemError` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnsuccessfulInstanceCreditSpecificationItemError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+impl Encode for UnsuccessfulInstanceCreditSpecificationItemError {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("code", &self.code);
+        xml.scalar("message", &self.message);
     }
 }
 

@@ -45,6 +45,7 @@ sample!(DeleteSecurityGroupResult { group_id, r#return });
 sample!(DescribeAccountAttributesResult { account_attributes });
 sample!(DescribeAvailabilityZonesResult { availability_zones });
 sample!(DescribeImagesResult { images, next_token });
+sample!(DescribeInstanceCreditSpecificationsResult { instance_credit_specifications, next_token });
 sample!(DescribeInstanceStatusResult { instance_statuses, next_token });
 sample!(DescribeInstanceTypeOfferingsResult { instance_type_offerings, next_token });
 sample!(DescribeInstanceTypesResult { instance_types, next_token });
@@ -127,6 +128,7 @@ sample!(FpgaDeviceInfo { count, manufacturer, memory_info, name });
 sample!(FpgaDeviceMemoryInfo { size_in_mib });
 sample!(FpgaInfo { fpgas, total_fpga_memory_in_mib });
 sample!(GetConsoleOutputResult { instance_id, output, timestamp });
+sample!(GetInstanceUefiDataResult { instance_id, uefi_data });
 sample!(GpuDeviceInfo { count, gpu_partition_size, logical_gpu_count, manufacturer, memory_info, name, workloads });
 sample!(GpuDeviceMemoryInfo { size_in_mib });
 sample!(GpuInfo { gpus, total_gpu_memory_in_mib });
@@ -261,6 +263,7 @@ sample!(InstanceAttribute {
     user_data,
 });
 sample!(InstanceBlockDeviceMapping { device_name, ebs });
+sample!(InstanceCreditSpecification { cpu_credits, instance_id });
 sample!(InstanceIpv4Prefix { ipv4_prefix });
 sample!(InstanceIpv6Address { ipv6_address, is_primary_ipv6 });
 sample!(InstanceIpv6Prefix { ipv6_prefix });
@@ -273,6 +276,7 @@ sample!(InstanceMetadataOptionsResponse {
     instance_metadata_tags,
     state,
 });
+sample!(InstanceMonitoring { instance_id, monitoring });
 sample!(InstanceNetworkInterface {
     association,
     attachment,
@@ -396,7 +400,9 @@ sample!(MediaAcceleratorInfo { accelerators, total_media_memory_in_mib });
 sample!(MediaDeviceInfo { count, manufacturer, memory_info, name });
 sample!(MediaDeviceMemoryInfo { size_in_mib });
 sample!(MemoryInfo { size_in_mib });
+sample!(ModifyInstanceCreditSpecificationResult { successful_instance_credit_specifications, unsuccessful_instance_credit_specifications });
 sample!(ModifyInstanceMetadataOptionsResult { instance_id, instance_metadata_options });
+sample!(MonitorInstancesResult { instance_monitorings });
 sample!(Monitoring { state });
 sample!(NetworkCardInfo {
     additional_flexible_network_interfaces,
@@ -587,9 +593,13 @@ sample!(Subnet {
 });
 sample!(SubnetCidrBlockState { state, status_message });
 sample!(SubnetIpv6CidrBlockAssociation { association_id, ip_source, ipv6_address_attribute, ipv6_cidr_block, ipv6_cidr_block_state });
+sample!(SuccessfulInstanceCreditSpecificationItem { instance_id });
 sample!(Tag { key, value });
 sample!(TagDescription { key, resource_id, resource_type, value });
 sample!(TerminateInstancesResult { terminating_instances });
+sample!(UnmonitorInstancesResult { instance_monitorings });
+sample!(UnsuccessfulInstanceCreditSpecificationItem { error, instance_id });
+sample!(UnsuccessfulInstanceCreditSpecificationItemError { code, message });
 sample!(UserIdGroupPair { description, group_id, group_name, peering_status, user_id, vpc_id, vpc_peering_connection_id });
 sample!(VCpuInfo { default_cores, default_threads_per_core, default_vcpus, valid_cores, valid_threads_per_core });
 sample!(Volume {
@@ -676,6 +686,9 @@ pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.operation::<DescribeAvailabilityZonesRequest, DescribeAvailabilityZonesResult>("DescribeAvailabilityZones");
     visitor.operation::<DescribeImagesRequest, DescribeImagesResult>("DescribeImages");
     visitor.operation::<DescribeInstanceAttributeRequest, InstanceAttribute>("DescribeInstanceAttribute");
+    visitor.operation::<DescribeInstanceCreditSpecificationsRequest, DescribeInstanceCreditSpecificationsResult>(
+        "DescribeInstanceCreditSpecifications",
+    );
     visitor.operation::<DescribeInstanceStatusRequest, DescribeInstanceStatusResult>("DescribeInstanceStatus");
     visitor.operation::<DescribeInstanceTypeOfferingsRequest, DescribeInstanceTypeOfferingsResult>("DescribeInstanceTypeOfferings");
     visitor.operation::<DescribeInstanceTypesRequest, DescribeInstanceTypesResult>("DescribeInstanceTypes");
@@ -691,13 +704,19 @@ pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.operation::<DescribeVolumesRequest, DescribeVolumesResult>("DescribeVolumes");
     visitor.operation::<DescribeVpcsRequest, DescribeVpcsResult>("DescribeVpcs");
     visitor.operation::<GetConsoleOutputRequest, GetConsoleOutputResult>("GetConsoleOutput");
+    visitor.operation::<GetInstanceUefiDataRequest, GetInstanceUefiDataResult>("GetInstanceUefiData");
     visitor.operation::<ImportKeyPairRequest, ImportKeyPairResult>("ImportKeyPair");
     visitor.operation::<ModifyInstanceAttributeRequest, crate::Empty>("ModifyInstanceAttribute");
+    visitor.operation::<ModifyInstanceCreditSpecificationRequest, ModifyInstanceCreditSpecificationResult>(
+        "ModifyInstanceCreditSpecification",
+    );
     visitor.operation::<ModifyInstanceMetadataOptionsRequest, ModifyInstanceMetadataOptionsResult>("ModifyInstanceMetadataOptions");
+    visitor.operation::<MonitorInstancesRequest, MonitorInstancesResult>("MonitorInstances");
     visitor.operation::<RebootInstancesRequest, crate::Empty>("RebootInstances");
     visitor.operation::<RevokeSecurityGroupIngressRequest, RevokeSecurityGroupIngressResult>("RevokeSecurityGroupIngress");
     visitor.operation::<RunInstancesRequest, Reservation>("RunInstances");
     visitor.operation::<StartInstancesRequest, StartInstancesResult>("StartInstances");
     visitor.operation::<StopInstancesRequest, StopInstancesResult>("StopInstances");
     visitor.operation::<TerminateInstancesRequest, TerminateInstancesResult>("TerminateInstances");
+    visitor.operation::<UnmonitorInstancesRequest, UnmonitorInstancesResult>("UnmonitorInstances");
 }
