@@ -32,6 +32,36 @@ pub enum AccountError {
     /// There are too many.
     #[error("a cloud has at most {ACCOUNTS_MAX} accounts")]
     TooMany,
+    /// There is no such account.
+    #[error("there is no account of the name or id {0:?}")]
+    None(String),
+    /// The account is closed.
+    #[error("the account {0:?} is closed")]
+    Closed(String),
+    /// It has as many keys as it may.
+    #[error("an account has at most {0} access keys: delete one first")]
+    TooManyKeys(usize),
+    /// There is no such key.
+    #[error("there is no access key {0:?}")]
+    NoKey(String),
+    /// It is the account that `pileus env` speaks for.
+    #[error("the account {DEFAULT_ACCOUNT:?} can't be closed: `pileus env` speaks for it")]
+    Default,
+    /// It has what closing would end.
+    #[error(
+        "the account {name:?} has {instances} instances and {buckets} buckets; with --force the instances are terminated and the buckets deleted with all objects"
+    )]
+    Busy {
+        /// The account's name.
+        name: String,
+        /// Instances that are not terminated.
+        instances: usize,
+        /// Buckets.
+        buckets: usize,
+    },
+    /// An unknown access key can't name an account.
+    #[error("an access key is 1 to 128 letters, digits, `_` and `-`")]
+    BadKey,
 }
 
 /// Creates an account and the access key that speaks for its root user.
@@ -54,8 +84,14 @@ pub fn account_create(tx: &mut SystemTx<'_>, name: &str, now: Timestamp, rng: &m
             break id;
         }
     };
-    let account = Account { id: id.clone(), name: name.into(), created: now };
-    let key = AccessKey { id: account::access_key_id(rng), secret: account::secret_access_key(rng), account: id, created: now };
+    let account = Account { id: id.clone(), name: name.into(), created: now, closed: None };
+    let key = AccessKey {
+        id: account::access_key_id(rng),
+        secret: account::secret_access_key(rng),
+        account: id,
+        created: now,
+        any_secret: false,
+    };
     tx.account_put(account.clone());
     tx.access_key_put(key.clone());
     Ok((account, key))

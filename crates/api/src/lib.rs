@@ -1,5 +1,6 @@
 //! The API: one gate, and behind it one place an action.
 
+pub mod account;
 mod action;
 pub mod bootstrap;
 mod cloud;

@@ -13,6 +13,9 @@ pub struct Account {
     pub name: String,
     /// When it was created.
     pub created: Timestamp,
+    /// Since when it is closed: it has no keys any more.
+    #[serde(default)]
+    pub closed: Option<Timestamp>,
 }
 
 /// A long-term access key. It speaks for the account's root user until identity (IAM) is built.
@@ -26,6 +29,10 @@ pub struct AccessKey {
     pub account: AccountId,
     /// When it was created.
     pub created: Timestamp,
+    /// It was made at its first use by a client whose secret nobody knows (`serve --any-credentials`): while the server takes any
+    /// credentials, signatures by it are not judged.
+    #[serde(default)]
+    pub any_secret: bool,
 }
 
 impl std::fmt::Debug for AccessKey {

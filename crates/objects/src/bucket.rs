@@ -47,6 +47,18 @@ impl Tx<'_> {
         Ok(Ok(bucket))
     }
 
+    /// Removes versions and markers of a bucket, locked ones too, at most `count`. Whether there may be more.
+    pub(crate) fn bucket_clear(&mut self, name: &str, count: usize) -> Result<bool> {
+        let number = self.bucket(name)?.number;
+        let mut select = self.connection.prepare_cached("SELECT key, age, size, body FROM version WHERE bucket = ?1 LIMIT ?2")?;
+        let read = |r: &rusqlite::Row<'_>| Ok((row::key(r, 0)?, r.get(1)?, r.get(2)?, r.get::<_, String>(3)?));
+        let versions: Vec<(String, i64, i64, String)> = select.query_map([number, count as i64], read)?.collect::<Result<_, _>>()?;
+        for (key, age, size, body) in &versions {
+            self.erase(number, key, *age, (*size, body))?;
+        }
+        Ok(versions.len() == count)
+    }
+
     /// Unfinished uploads go with it, as with AWS.
     pub(crate) fn bucket_delete(&mut self, name: &str) -> Result<()> {
         let number = self.bucket(name)?.number;

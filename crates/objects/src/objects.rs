@@ -33,6 +33,8 @@ use tokio::sync::watch;
 
 /// Plain bytes of a body up to which it lies in the index: there it costs no file and no sync of its own.
 pub const INLINE_MAX: usize = 16 * 1024;
+/// Most versions that one transaction of [`Objects::bucket_destroy`] removes: what others' writes wait for.
+const CLEARED_MAX: usize = 256;
 
 /// What a test changes of the engine.
 pub struct Options {
@@ -263,6 +265,19 @@ impl Objects {
     pub async fn bucket_delete(&self, name: &str) -> Result<()> {
         let name = name.to_owned();
         self.queue()?.write(move |tx| tx.bucket_delete(&name)).await
+    }
+
+    /// Removes a bucket with everything in it, locked versions too: what the operator does, never a client.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchBucket`]; [`Error::BucketNotEmpty`] if something was written meanwhile; [`Error::Full`], [`Error::Io`].
+    pub async fn bucket_destroy(&self, name: &str) -> Result<()> {
+        loop {
+            let emptied = name.to_owned();
+            if !self.queue()?.write(move |tx| tx.bucket_clear(&emptied, CLEARED_MAX)).await? {
+                return self.bucket_delete(name).await;
+            }
+        }
     }
 
     /// Reads all bodies and compares their checksums; goes on with a round that was under way when it was dropped or the process ended.

@@ -201,14 +201,19 @@ impl Tx<'_> {
         if record.lock.holds(now, bypass_governance) {
             return Err(Error::Locked);
         }
-        let stored: StoredBody = serde_json::from_str(&body)?;
+        self.erase(bucket, key, age, (size, &body))?;
+        Ok(size.unsigned_abs())
+    }
+
+    /// Removes a version with its body, locked or not.
+    pub(crate) fn erase(&mut self, bucket: i64, key: &str, age: i64, (size, body): (i64, &str)) -> Result<()> {
+        let stored: StoredBody = serde_json::from_str(body)?;
         let mut delete = self.connection.prepare_cached("DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND age = ?3")?;
         delete.execute(params![bucket, key.as_bytes(), age])?;
         self.effects.noted.push(Noted::VersionGone { bucket, key: key.into(), age });
         self.effects.versions -= 1;
         self.effects.bytes -= size;
-        self.discard(&stored.pieces)?;
-        Ok(size.unsigned_abs())
+        self.discard(&stored.pieces)
     }
 
     /// Gives up the bodies of these pieces, which were one.

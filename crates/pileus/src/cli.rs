@@ -70,6 +70,8 @@ EXAMPLES
     pileus serve                                    as root: the cloud of /var/lib/pileus
     pileus --data-dir /srv/cloud serve --listen 127.0.0.1:4577 --config pileus.toml
     pileus --data-dir /tmp/c serve --simulate       as any user: no guests, for tests of API clients
+    pileus --data-dir /tmp/c serve --simulate --any-credentials --listen 127.0.0.1:0
+                                                    for a test suite; see docs/guide/testing.md
     RUST_LOG=debug pileus serve 2>pileus.log        else warn, error, trace; info by default
 
 SIGNALS
@@ -116,14 +118,27 @@ EXAMPLES
         #[arg(long)]
         json: bool,
     },
-    /// Create tenants.
+    /// Create, list and close tenants, and make their access keys.
+    ///
+    /// An account owns its resources and sees no other's. It is named by its name or by its id of twelve digits; the names are unique.
     #[command(
         subcommand,
         after_long_help = "\
 EXAMPLES
-    pileus account create --name team-a"
+    pileus account create --name team-a
+    pileus account list
+    pileus account key create team-a"
     )]
     Account(AccountCommand),
+    /// Take a simulated cloud back to its beginning: no account has anything, and accounts of unknown keys are forgotten.
+    ///
+    /// Refused by a real cloud. Accounts that were created by `pileus account create` stay, with their keys. With
+    /// `serve --any-credentials`, `POST /_pileus/reset` on the endpoint does the same for a test suite.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus --data-dir /tmp/c reset
+    curl -X POST http://127.0.0.1:4566/_pileus/reset      instead of moto's /moto-api/reset")]
+    Reset,
     /// Log in to an instance, or run a command on it; never prompts.
     ///
     /// The operator's door: the connection starts at the router of the instance's VPC, so no public address and no inbound rule
@@ -195,6 +210,10 @@ pub(crate) struct ServeArgs {
     /// Simulate: the same cloud without guests, disks or packets; instances run at once. For tests of API clients.
     #[arg(long)]
     pub(crate) simulate: bool,
+    /// Take any credentials: each unknown access key is an account of its own, made at its first use, with any secret and session token.
+    /// Whoever reaches the port may do anything: for tests only. Bodies that are signed in chunks are refused.
+    #[arg(long, requires = "simulate")]
+    pub(crate) any_credentials: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -209,9 +228,79 @@ EXAMPLES
     export AWS_ACCESS_KEY_ID=$(jq -r .AccessKeyId team-a.json)
     export AWS_SECRET_ACCESS_KEY=$(jq -r .SecretAccessKey team-a.json)")]
     Create {
-        /// Its name: 1 to 64 letters, digits and `_.-`; unique on this cloud.
+        /// Its name: 1 to 50 characters, none of them a control character; unique on this cloud, closed accounts included.
         #[arg(long)]
         name: String,
+    },
+    /// List all accounts, the oldest first, with what they have.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus account list                             a table on a terminal, lines with tabs in a pipe
+    pileus account list --json | jq -r '.[] | select(.State == \"active\") | .Name'")]
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an account: its id, state, access keys and what it has. Secrets are never shown.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus account show team-a
+    pileus account show 111122223333 --json")]
+    Show {
+        /// Its name, or its id of twelve digits.
+        account: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make and delete access keys.
+    #[command(
+        subcommand,
+        after_long_help = "\
+EXAMPLES
+    pileus account key create team-a
+    pileus account key delete AKIA2MEYEPKTVJSWTQJX"
+    )]
+    Key(KeyCommand),
+    /// Close an account for good: its access keys are deleted, and it stays listed as closed. Its name stays taken.
+    ///
+    /// An account with instances that aren't terminated, or with buckets, is refused. With --force its instances are terminated, protected
+    /// ones too, and its buckets are deleted with all objects, locked ones too. Its images, and volumes that outlive their instances, stay
+    /// on the disk. The first account can't be closed.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus account close team-a
+    pileus account close team-a --force             ends its instances and deletes its buckets")]
+    Close {
+        /// Its name, or its id of twelve digits.
+        account: String,
+        /// End what it has first.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make another access key; prints AccountId, AccessKeyId and SecretAccessKey as JSON. The secret is not shown again.
+    ///
+    /// An account has at most 2 keys, as a root user at AWS: make the new one, change your clients, delete the old one.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus account key create team-a >team-a.json")]
+    Create {
+        /// The account's name, or its id of twelve digits.
+        account: String,
+    },
+    /// Delete an access key: requests that are signed by it are refused at once.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus account key delete AKIA2MEYEPKTVJSWTQJX")]
+    Delete {
+        /// The key's id, of `pileus account show`.
+        #[arg(value_name = "ACCESS_KEY_ID")]
+        access_key_id: String,
     },
 }
 

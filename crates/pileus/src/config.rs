@@ -161,6 +161,7 @@ impl S3 {
             log_delivery_seconds: self.log_delivery_seconds,
             webhooks: self.webhooks.clone(),
             webhooks_for_all: self.webhooks_for_all.clone(),
+            any_credentials: false,
         }
     }
 }

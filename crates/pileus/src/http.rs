@@ -1,5 +1,6 @@
 //! The API's port: HTTP with limits, one task a connection.
 
+use crate::any_credentials::AnyCredentials;
 use crate::places::{Busy, Place, Places};
 use crate::stream::Impatient;
 use crate::wait::Awaited;
@@ -38,6 +39,8 @@ pub(crate) struct Services {
     /// All services but S3.
     pub(crate) gate: Gate,
     pub(crate) s3: s3::Front,
+    /// With `--any-credentials` only.
+    pub(crate) any_credentials: Option<AnyCredentials>,
 }
 
 /// Answers, on so many connections at one time, until `stop` turns true; then lets the open calls finish.
@@ -151,13 +154,33 @@ async fn answer(
     let (mut head, body) = request.into_parts();
     let mut body = Awaited::new(body, busy.wait.clone());
     head.extensions.insert(busy.owner.clone());
+    let mut secret = None;
+    if let Some(any) = &services.any_credentials {
+        if AnyCredentials::is_reset(&head) {
+            let (status, text) = any.reset().await;
+            let mut answer = http::Response::new(Either::Left(Full::new(text.into())));
+            *answer.status_mut() = status;
+            return answer;
+        }
+        secret = any.secret(&head).await;
+    }
     if services.s3.wants(&head) {
+        if let Some(secret) = secret {
+            // What is signed of the body is in a header.
+            wire::sigv4::resign(&mut head, &[], &secret);
+        }
         return services.s3.call(http::Request::from_parts(head, body), peer).await.map(Either::Right);
     }
     let gate = &services.gate;
     let read = tokio::time::timeout(BODY_TIME, Limited::new(&mut body, BODY_BYTES_MAX).collect()).await;
     let answer = match read {
-        Ok(Ok(body)) => gate.handle(http::Request::from_parts(head, body.to_bytes())).await,
+        Ok(Ok(body)) => {
+            let body = body.to_bytes();
+            if let Some(secret) = secret {
+                wire::sigv4::resign(&mut head, &body, &secret);
+            }
+            gate.handle(http::Request::from_parts(head, body)).await
+        }
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             tokio::spawn(discard(body));
             gate.refuse(&head, http::StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large")
@@ -183,6 +206,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const PLACES: usize = 8;
+    const SIMULATION: crate::parts::Simulation = crate::parts::Simulation { on: true, any_credentials: false };
     /// Far below [`HEADER_TIME`].
     const AT_ONCE: Duration = Duration::from_secs(3);
     /// After which the server has seen what was sent, on a busy machine too.
@@ -216,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn idle_connections_give_way_and_busy_ones_stay() {
         let scratch = tempfile::tempdir().unwrap();
-        let (_, gate) = crate::parts::build(scratch.path(), crate::config::Config::default(), true, String::new()).await.unwrap();
+        let (_, gate) = crate::parts::build(scratch.path(), crate::config::Config::default(), SIMULATION, String::new()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
@@ -272,13 +296,14 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_too_large_is_answered_before_the_connection_is_cut() {
         let scratch = tempfile::tempdir().unwrap();
-        let (_, services) = crate::parts::build(scratch.path(), crate::config::Config::default(), true, String::new()).await.unwrap();
+        let (_, services) = crate::parts::build(scratch.path(), crate::config::Config::default(), SIMULATION, String::new()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
         let server = tokio::spawn(serve(listener, Arc::new(services), PLACES, stopping));
         let length = 100 << 20;
-        let claim = "AWS4-HMAC-SHA256 Credential=AKIA/20261124/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
+        let claim = "AWS4-HMAC-SHA256 Credential=AKIA/20261124/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0\r\n\
+                     x-amz-date: 20261124T040739Z";
         let head = format!("POST / HTTP/1.1\r\nhost: x\r\nauthorization: {claim}\r\ncontent-length: {length}\r\n\r\n");
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -331,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn one_tenants_half_sent_puts_leave_another_its_place() {
         let scratch = tempfile::tempdir().unwrap();
-        let (parts, gate) = crate::parts::build(scratch.path(), crate::config::Config::default(), true, String::new()).await.unwrap();
+        let (parts, gate) = crate::parts::build(scratch.path(), crate::config::Config::default(), SIMULATION, String::new()).await.unwrap();
         let (one, other) = (Tenant::new(&parts, "one").await, Tenant::new(&parts, "other").await);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

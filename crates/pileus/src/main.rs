@@ -1,6 +1,7 @@
 //! Pileus: an AWS-compatible cloud of real machines. This crate reads the command line and wires the rooms together.
 
 mod admin;
+mod any_credentials;
 mod cli;
 mod commands;
 mod config;
@@ -10,6 +11,7 @@ mod index_keeper;
 mod parts;
 mod places;
 mod progress;
+mod reset;
 mod scrub;
 mod serve;
 mod size;
@@ -17,7 +19,7 @@ mod stream;
 mod wait;
 
 use clap::Parser as _;
-use cli::{AccountCommand, Cli, Command, FsckCommand, ImageCommand};
+use cli::{Cli, Command, FsckCommand, ImageCommand};
 use std::process::ExitCode;
 
 /// A reply of 200 kB is made of thousands of small texts: with the system's allocator a DescribeInstances takes a third longer.
@@ -40,7 +42,8 @@ fn main() -> ExitCode {
         Command::Adopt => commands::adopt::run(dir),
         Command::Env => commands::env::run(dir),
         Command::Status { json } => commands::status::run(dir, json),
-        Command::Account(AccountCommand::Create { name }) => commands::account::create(dir, name),
+        Command::Account(command) => commands::account::run(dir, command),
+        Command::Reset => commands::reset::run(dir),
         Command::Ssh(args) => match commands::ssh::run(dir, &args) {
             Ok(code) => return code,
             Err(error) => Err(error),

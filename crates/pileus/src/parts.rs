@@ -1,5 +1,6 @@
 //! What a running cloud is made of, put together in order.
 
+use crate::any_credentials::AnyCredentials;
 use crate::config::{self, Config};
 use crate::http::Services;
 use crate::identity::{self, DataDirectory};
@@ -83,8 +84,17 @@ impl Ports for DriverPorts {
     }
 }
 
+/// Whether the cloud is simulated, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Simulation {
+    pub(crate) on: bool,
+    /// Each unknown access key is an account of its own.
+    pub(crate) any_credentials: bool,
+}
+
 /// Opens the store and the drivers, and puts the gate and the loops before them.
-pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpoint: String) -> Result<(Arc<Parts>, Services)> {
+pub(crate) async fn build(data_dir: &Path, config: Config, simulation: Simulation, endpoint: String) -> Result<(Arc<Parts>, Services)> {
+    let Simulation { on: simulate, any_credentials } = simulation;
     let mode = if simulate { Mode::Simulated } else { Mode::Real };
     let (store, directory) = identity::open(data_dir, mode)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -113,7 +123,15 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
     let gate = api::Gate::new(store.clone(), clock.clone(), rand::rng(), ports, cloud.clone());
     let objects = Objects::open(&data_dir.join("objects"), MasterKey::new(master_key(data_dir)?), Arc::new(NoFaults));
     let objects = objects.context("can't open the objects")?;
-    let s3 = s3::Front::new(objects.clone(), store.clone(), clock.clone(), rand::rng(), config.s3.settings());
+    let s3 = s3::Front::new(
+        objects.clone(),
+        store.clone(),
+        clock.clone(),
+        rand::rng(),
+        s3::Settings { any_credentials, ..config.s3.settings() },
+    );
+    let (any_store, any_objects, any_clock) = (store.clone(), objects.clone(), clock.clone());
+    let any_credentials = any_credentials.then(|| AnyCredentials { store: any_store, objects: any_objects, clock: any_clock });
     let parts = Parts {
         data_dir: data_dir.into(),
         directory,
@@ -130,7 +148,7 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulate: bool, endpo
         index_kept: Arc::default(),
         accelerator,
     };
-    Ok((Arc::new(parts), Services { gate, s3 }))
+    Ok((Arc::new(parts), Services { gate, s3, any_credentials }))
 }
 
 /// The key that wraps the keys of encrypted objects; drawn when the cloud is new, and never to be lost.

@@ -2,6 +2,7 @@
 
 use crate::cli::ServeArgs;
 use crate::config::Config;
+use crate::parts::Simulation;
 use crate::{admin, commands, http, index_keeper, parts, scrub};
 use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
@@ -52,7 +53,7 @@ pub(crate) fn run(data_dir: &Path, args: &ServeArgs) -> Result<()> {
     let data_dir = std::path::absolute(data_dir)?;
     data_dir_make(&data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    let served = runtime.block_on(serve(&data_dir, config, args.simulate));
+    let served = runtime.block_on(serve(&data_dir, config, Simulation { on: args.simulate, any_credentials: args.any_credentials }));
     // Objects that are being read for a check may take a while, and nothing waits for them.
     runtime.shutdown_timeout(Duration::from_millis(100));
     served
@@ -88,11 +89,11 @@ fn files_raise() -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).context("can't raise the limit of open files")
 }
 
-async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
+async fn serve(data_dir: &Path, config: Config, simulation: Simulation) -> Result<()> {
     let listen = config.listen;
     let port = port_take(listen)?;
     let endpoint = format!("http://{}", port.local_addr()?);
-    let (parts, services) = parts::build(data_dir, config, simulate, endpoint).await?;
+    let (parts, services) = parts::build(data_dir, config, simulation, endpoint).await?;
     let staging = data_dir.join("staging");
     commands::env::aws_config_write(data_dir)?;
     let socket = admin::server::listen(data_dir)?;
@@ -118,7 +119,7 @@ async fn serve(data_dir: &Path, config: Config, simulate: bool) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("{}", if simulate { "stopping" } else { "stopping; the guests go on" });
+    tracing::info!("{}", if simulation.on { "stopping" } else { "stopping; the guests go on" });
     stop.send_replace(true);
     answers.await??;
     operator.await?;

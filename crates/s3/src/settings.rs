@@ -22,6 +22,8 @@ pub struct Settings {
     pub webhooks: BTreeMap<String, String>,
     /// Destinations that buckets of all accounts may name. Any other is for buckets of the account in its ARN.
     pub webhooks_for_all: BTreeSet<String>,
+    /// Whether signatures by keys that were made at their first use are taken unseen (`serve --any-credentials`).
+    pub any_credentials: bool,
 }
 
 impl Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             log_delivery_seconds: 300,
             webhooks: BTreeMap::new(),
             webhooks_for_all: BTreeSet::new(),
+            any_credentials: false,
         }
     }
 }

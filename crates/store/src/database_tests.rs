@@ -8,7 +8,7 @@ use model::fault::NoFaults;
 use std::sync::Arc;
 
 fn account(n: u32, name: &str) -> Account {
-    Account { id: format!("{n:012}").parse().unwrap(), name: name.into(), created: Timestamp(1) }
+    Account { id: format!("{n:012}").parse().unwrap(), name: name.into(), created: Timestamp(1), closed: None }
 }
 
 fn open(path: &Path) -> Result<(Database, Snapshot), OpenError> {

@@ -157,6 +157,14 @@ macro_rules! nouns {
             }
         }
 
+        impl crate::tx::Working {
+            /// Removes everything that the scopes named by `goes` have.
+            pub(crate) fn clear_all(&mut self, goes: &dyn Fn(&Scope) -> bool) {
+                $(self.clear::<$noun>(goes);)*
+                $(self.clear::<$noun2>(goes);)*
+            }
+        }
+
         $(impl Document for $noun { const KIND: &'static str = $kind; type Id = $id; fn id(&self) -> &$id { &self.id } }
           nouns!(@scoped $field, $noun, $index);
           impl Unique for $noun {})*

@@ -74,6 +74,15 @@ impl Working {
         }
         was
     }
+
+    /// Removes a noun's documents of the scopes that `goes` names.
+    pub(crate) fn clear<N: Noun>(&mut self, goes: &dyn Fn(&Scope) -> bool) {
+        let gone: Vec<(Scope, N::Id)> =
+            N::table(&self.tables).all().filter(|(scope, _)| goes(scope)).map(|(scope, d)| (scope.clone(), d.id().clone())).collect();
+        for (scope, id) in &gone {
+            self.remove::<N>(scope, id);
+        }
+    }
 }
 
 /// A transaction of one tenant in one region: what an action runs in. It can't name anything of another tenant.
@@ -220,10 +229,35 @@ impl<'a> SystemTx<'a> {
         self.working.tables.accounts.insert_mut(account.id.clone(), Arc::new(account));
     }
 
+    /// Removes an account's own document; its keys and what it has are documents of their own.
+    pub fn account_remove(&mut self, id: &AccountId) {
+        if self.working.tables.accounts.remove_mut(id) {
+            self.working.bodies.insert(Key::of::<Account>(None, id), None);
+        }
+    }
+
+    /// Removes everything that the scopes named by `goes` have.
+    pub fn clear(&mut self, goes: &dyn Fn(&Scope) -> bool) {
+        self.working.clear_all(goes);
+    }
+
     /// An access key, by its id.
     #[must_use]
     pub fn access_key(&self, id: &str) -> Option<&Arc<AccessKey>> {
         self.working.tables.access_keys.get(id)
+    }
+
+    /// The access keys, ordered by id.
+    pub fn access_keys(&self) -> impl Iterator<Item = &Arc<AccessKey>> + use<'_, 'a> {
+        self.working.tables.access_keys.values()
+    }
+
+    /// Removes an access key.
+    pub fn access_key_remove(&mut self, id: &str) {
+        let id = id.to_owned();
+        if self.working.tables.access_keys.remove_mut(&id) {
+            self.working.bodies.insert(Key::of::<AccessKey>(None, &id), None);
+        }
     }
 
     /// Writes an access key.

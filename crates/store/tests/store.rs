@@ -260,8 +260,9 @@ async fn the_same_again_is_no_write_and_wakes_nobody() {
 async fn what_was_answered_is_there_after_opening_again() {
     let place = place();
     let store = open(&place.path);
-    let account = Account { id: alice().account, name: "alice".into(), created: Timestamp(7) };
-    let key = AccessKey { id: "AKIAEXAMPLE".into(), secret: "s".into(), account: alice().account, created: Timestamp(7) };
+    let account = Account { id: alice().account, name: "alice".into(), created: Timestamp(7), closed: None };
+    let key =
+        AccessKey { id: "AKIAEXAMPLE".into(), secret: "s".into(), account: alice().account, created: Timestamp(7), any_secret: false };
     let (account_, key_) = (account.clone(), key.clone());
     let made = store.write(move |tx| {
         tx.account_put(account_);

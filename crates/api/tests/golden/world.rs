@@ -260,8 +260,8 @@ fn furnish(tx: &mut SystemTx<'_>) {
     let created = Timestamp(START);
     for ((id, key, secret), name) in [(ALICE, "alice"), (BOB, "bob")] {
         let account: AccountId = id.parse().unwrap();
-        tx.account_put(Account { id: account.clone(), name: name.into(), created });
-        tx.access_key_put(AccessKey { id: key.into(), secret: secret.into(), account, created });
+        tx.account_put(Account { id: account.clone(), name: name.into(), created, closed: None });
+        tx.access_key_put(AccessKey { id: key.into(), secret: secret.into(), account, created, any_secret: false });
     }
     let cloud = AccountId::cloud();
     for (owner, number, name, public) in [(ALICE.0, 1, "alice's", false), (BOB.0, 2, "bob's", false), (cloud.as_str(), 3, "tiny", true)] {

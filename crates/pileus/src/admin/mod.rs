@@ -1,5 +1,6 @@
 //! The operator's socket: HTTP and JSON on `admin.sock` in the data directory, mode 0600. Whoever can open it is the operator.
 
+pub(crate) mod accounts;
 pub(crate) mod client;
 pub(crate) mod server;
 pub(crate) mod storage;
@@ -32,6 +33,51 @@ pub(crate) struct AccountCreated {
     pub(crate) account_id: String,
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
+}
+
+/// `POST /accounts/show`, `POST /accounts/keys`: an account by its name or id.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AccountNamed {
+    pub(crate) account: String,
+}
+
+/// `POST /accounts/close`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AccountClose {
+    pub(crate) account: String,
+    pub(crate) force: bool,
+}
+
+/// `POST /keys/delete`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct KeyNamed {
+    pub(crate) access_key_id: String,
+}
+
+/// An account, as `GET /accounts` and `POST /accounts/show` tell of it. Never a secret.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AccountShown {
+    pub(crate) account_id: String,
+    pub(crate) name: String,
+    /// `active` or `closed`.
+    pub(crate) state: String,
+    pub(crate) created: String,
+    pub(crate) closed: Option<String>,
+    pub(crate) access_keys: Vec<KeyShown>,
+    /// Those that are not terminated, of all regions.
+    pub(crate) instances: usize,
+    pub(crate) volumes: usize,
+    pub(crate) images: usize,
+    pub(crate) buckets: usize,
+}
+
+/// An access key.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct KeyShown {
+    pub(crate) access_key_id: String,
+    pub(crate) created: String,
 }
 
 /// `POST /images`: a finished directory below `staging/`, to be registered in the first account.

@@ -1,8 +1,9 @@
 //! The server's side of the operator's socket.
 
-use super::{AccountCreated, AccountWanted, Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status, storage};
+use super::{Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status, accounts, storage};
 use crate::http::accept_failed;
 use crate::parts::Parts;
+use crate::reset;
 use anyhow::{Context as _, Result, bail};
 use api::operator::ImageAsked;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -84,7 +85,13 @@ async fn route(parts: &Parts, request: http::Request<Incoming>) -> Result<Vec<u8
     match (head.method.as_str(), path.as_slice()) {
         ("GET", ["env"]) => json(&env(parts)?),
         ("GET", ["status"]) => json(&status(parts).await?),
-        ("POST", ["accounts"]) => json(&account_create(parts, serde_json::from_slice(&body)?).await?),
+        ("GET", ["accounts"]) => json(&accounts::list(parts)),
+        ("POST", ["accounts"]) => json(&accounts::create(parts, serde_json::from_slice(&body)?).await?),
+        ("POST", ["accounts", "show"]) => json(&accounts::show(parts, &serde_json::from_slice(&body)?)?),
+        ("POST", ["accounts", "keys"]) => json(&accounts::key_create(parts, serde_json::from_slice(&body)?).await?),
+        ("POST", ["accounts", "close"]) => json(&accounts::close(parts, serde_json::from_slice(&body)?).await?),
+        ("POST", ["keys", "delete"]) => json(&accounts::key_delete(parts, serde_json::from_slice(&body)?).await?),
+        ("POST", ["reset"]) => json(&reset::reset(&parts.store, &parts.objects).await?),
         ("POST", ["images", "check"]) => json(&image_check(parts, &serde_json::from_slice(&body)?)?),
         ("POST", ["images"]) => json(&image_register(parts, serde_json::from_slice(&body)?).await?),
         ("GET", ["instances", id, "door"]) => json(&door(parts, &id.parse()?).await?),
@@ -99,8 +106,8 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>> {
 /// The account that `pileus env` speaks for, in the configured region.
 fn default_scope(parts: &Parts) -> Result<(Scope, Arc<model::account::AccessKey>)> {
     let snapshot = parts.store.snapshot();
-    let (account, key) =
-        api::bootstrap::account_by_name(&snapshot, api::bootstrap::DEFAULT_ACCOUNT).context("there is no first account")?;
+    let (account, key) = api::bootstrap::account_by_name(&snapshot, api::bootstrap::DEFAULT_ACCOUNT)
+        .context("the first account has no access key; make one: pileus account key create default")?;
     Ok((Scope { account: account.id.clone(), region: parts.config.region.parse()? }, key.clone()))
 }
 
@@ -112,12 +119,6 @@ fn env(parts: &Parts) -> Result<Env> {
         region: scope.region.to_string(),
         endpoint: parts.endpoint.clone(),
     })
-}
-
-async fn account_create(parts: &Parts, wanted: AccountWanted) -> Result<AccountCreated> {
-    let now = parts.clock.now();
-    let (account, key) = parts.store.write(move |tx| api::bootstrap::account_create(tx, &wanted.name, now, &mut rand::rng())).await??;
-    Ok(AccountCreated { account_id: account.id.to_string(), access_key_id: key.id, secret_access_key: key.secret })
 }
 
 /// Asked before an image is made, which takes long, and again when it is registered.

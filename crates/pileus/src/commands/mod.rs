@@ -9,6 +9,7 @@ pub(crate) mod forward;
 pub(crate) mod fsck;
 mod guest;
 pub(crate) mod image;
+pub(crate) mod reset;
 pub(crate) mod ssh;
 pub(crate) mod status;
 

@@ -62,7 +62,7 @@ impl World {
 async fn commits(store: &Store, n: u32) {
     for _ in 0..n {
         let id = format!("{:012}", store.snapshot().revision() + 1);
-        let account = Account { id: id.parse().unwrap(), name: id, created: Timestamp(0) };
+        let account = Account { id: id.parse().unwrap(), name: id, created: Timestamp(0), closed: None };
         let written = store.write(move |tx| {
             tx.account_put(account);
             Ok::<_, std::convert::Infallible>(())

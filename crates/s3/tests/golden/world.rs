@@ -53,8 +53,14 @@ impl World {
         let store = Store::open(&dir.path().join("state.db"), Mode::Simulated, Arc::new(NoFaults)).unwrap();
         let furnished = store.write(|tx| {
             for ((id, key, secret), name) in [(ALICE, "alice"), (BOB, "bob")] {
-                let account = Account { id: id.parse().unwrap(), name: name.into(), created: Timestamp(START) };
-                let key = AccessKey { id: key.into(), secret: secret.into(), account: account.id.clone(), created: Timestamp(START) };
+                let account = Account { id: id.parse().unwrap(), name: name.into(), created: Timestamp(START), closed: None };
+                let key = AccessKey {
+                    id: key.into(),
+                    secret: secret.into(),
+                    account: account.id.clone(),
+                    created: Timestamp(START),
+                    any_secret: false,
+                };
                 tx.account_put(account);
                 tx.access_key_put(key);
             }

@@ -98,8 +98,8 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let front = runtime.block_on(async {
             let store = Store::open(&dir.path().join("state.db"), Mode::Simulated, Arc::new(NoFaults)).unwrap();
-            let account = Account { id: "111122223333".parse().unwrap(), name: "hostile".into(), created: now };
-            let key = AccessKey { id: KEY.into(), secret: SECRET.into(), account: account.id.clone(), created: now };
+            let account = Account { id: "111122223333".parse().unwrap(), name: "hostile".into(), created: now, closed: None };
+            let key = AccessKey { id: KEY.into(), secret: SECRET.into(), account: account.id.clone(), created: now, any_secret: false };
             let furnished = store.write(move |tx| {
                 tx.account_put(account);
                 tx.access_key_put(key);

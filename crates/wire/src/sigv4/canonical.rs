@@ -13,6 +13,17 @@ pub(super) struct Canonical {
 impl Canonical {
     /// Builds it for a service: all but S3 clean the path up and escape it a second time.
     pub(super) fn of(request: &Signed<'_>, signed_headers: &[String], service: &str, presigned: bool) -> Result<Self, Refusal> {
+        let payload = payload_hash(request, service == "s3", presigned)?;
+        Self::of_payload(request, signed_headers, (service, presigned), &payload)
+    }
+
+    /// As [`Canonical::of`], with what stands for the body.
+    pub(super) fn of_payload(
+        request: &Signed<'_>,
+        signed_headers: &[String],
+        (service, presigned): (&str, bool),
+        payload: &str,
+    ) -> Result<Self, Refusal> {
         let s3 = service == "s3";
         let path = if s3 { request.path.to_owned() } else { clean_path(request.path)? };
         let mut text = format!("{}\n{}\n{}\n", request.method, escape_path(&path, s3), query(request.query, presigned)?);
@@ -20,7 +31,7 @@ impl Canonical {
             let value = header(request, name);
             text.extend([name, ":", &value, "\n"]);
         }
-        text.extend(["\n", &signed_headers.join(";"), "\n", &payload_hash(request, s3, presigned)?]);
+        text.extend(["\n", &signed_headers.join(";"), "\n", payload]);
         Ok(Self { text })
     }
 }

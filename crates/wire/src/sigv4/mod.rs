@@ -7,6 +7,7 @@
 
 mod canonical;
 mod refusal;
+mod resign;
 
 use crate::{ApiError, Protocol, Timestamp};
 use canonical::Canonical;
@@ -14,6 +15,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderMap;
 use http::request::Parts;
 use refusal::Refusal;
+pub use resign::resign;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use subtle::ConstantTimeEq as _;
@@ -148,6 +150,13 @@ impl<'a> Scope<'a> {
 pub fn claimed_service(request: &Signed<'_>) -> Option<String> {
     let claim = Claim::read(request).ok()?;
     Scope::parse(&claim.credential).map(|s| s.service.to_owned())
+}
+
+/// The access key that a request claims to be signed by.
+#[must_use]
+pub fn claimed_access_key(request: &Signed<'_>) -> Option<String> {
+    let claim = Claim::read(request).ok()?;
+    Scope::parse(&claim.credential).map(|s| s.access_key.to_owned())
 }
 
 /// Checks a request's signature, in AWS's order: that there is one, that it is whole, that it covers what it must, its time, its scope, its
