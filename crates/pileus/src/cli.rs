@@ -179,6 +179,38 @@ EXAMPLES
         #[arg(value_name = "ID")]
         instance: String,
     },
+    /// Back up the whole cloud into a directory, while it runs or while it is stopped.
+    ///
+    /// Each backup is a directory of its own in TO, named by its time, and whole by itself. What hasn't changed since the backup before is a hard
+    /// link to it. Guests go on: their volumes are copied as they are at one moment each machine, as after a power cut. Instance storage is
+    /// not backed up. See docs/guide/backup.md.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus backup /mnt/backups
+    pileus --data-dir /srv/cloud backup /mnt/cloud && ls /mnt/cloud
+    rm -r /mnt/backups/20261125T005356Z             the others stay whole")]
+    Backup {
+        /// Where backups are kept; best on another disk.
+        #[arg(value_name = "TO")]
+        to: PathBuf,
+    },
+    /// Bring a backup back into an empty data directory.
+    ///
+    /// FROM is a backup, or a directory of backups, the newest of which is meant. Each file is compared with the checksum of the backup's manifest; if
+    /// one differs, or the backup was never finished, nothing is restored.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus --data-dir /srv/new restore /mnt/backups
+    pileus restore /mnt/backups/20261125T005356Z
+    pileus restore --check /mnt/backups             only read and compare it")]
+    Restore {
+        /// Read and compare the backup, and change nothing.
+        #[arg(long)]
+        check: bool,
+        /// The backup.
+        #[arg(value_name = "FROM")]
+        from: PathBuf,
+    },
     /// Check what is stored while the cloud is stopped, and mend it.
     #[command(
         subcommand,

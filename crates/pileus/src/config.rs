@@ -21,6 +21,9 @@ pub(crate) struct Config {
     pub(crate) hypervisor: Hypervisor,
     pub(crate) network: Network,
     pub(crate) s3: S3,
+    /// The file as it was read, for backups.
+    #[serde(skip)]
+    pub(crate) text: Option<String>,
 }
 
 /// What fits on this host.
@@ -175,6 +178,7 @@ impl Default for Config {
             hypervisor: Hypervisor::default(),
             network: Network::default(),
             s3: S3::default(),
+            text: None,
         }
     }
 }
@@ -214,8 +218,9 @@ impl Config {
     pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).with_context(|| format!("can't read the configuration {}", path.display()))?;
-        let config: Self = toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))?;
+        let mut config: Self = toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))?;
         config.check().with_context(|| format!("in the configuration {}", path.display()))?;
+        config.text = Some(text);
         Ok(config)
     }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod any_credentials;
+mod backup;
 mod cli;
 mod commands;
 mod config;
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
         },
         Command::Forward(args) => commands::forward::run(dir, &args),
         Command::Console { instance } => commands::console::run(dir, &instance),
+        Command::Backup { to } => commands::backup::backup(dir, &to),
+        Command::Restore { from, check } => commands::backup::restore(dir, &from, check),
         Command::Fsck(FsckCommand::Objects { rebuild }) => match commands::fsck::objects(dir, rebuild) {
             Ok(true) => Ok(()),
             Ok(false) => return ExitCode::FAILURE,

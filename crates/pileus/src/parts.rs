@@ -1,5 +1,6 @@
 //! What a running cloud is made of, put together in order.
 
+use crate::admin::backup::Backups;
 use crate::any_credentials::AnyCredentials;
 use crate::config::{self, Config};
 use crate::http::Services;
@@ -50,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) s3_health: s3::Health,
     pub(crate) scrub: Arc<Report>,
     pub(crate) index_kept: Arc<Kept>,
+    pub(crate) backups: Backups,
     /// Its name, and why it is the one.
     pub(crate) accelerator: (&'static str, String),
 }
@@ -62,6 +64,11 @@ impl Clock for SystemClock {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
+}
+
+/// The present time, by the system's clock.
+pub(crate) fn now() -> Timestamp {
+    SystemClock.now()
 }
 
 /// A host that starts when the server does, and whose machines are gone when the server ends.
@@ -146,13 +153,14 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulation: Simulatio
         s3_health: s3.health(),
         scrub: Arc::default(),
         index_kept: Arc::default(),
+        backups: Backups::default(),
         accelerator,
     };
     Ok((Arc::new(parts), Services { gate, s3, any_credentials }))
 }
 
 /// The key that wraps the keys of encrypted objects; drawn when the cloud is new, and never to be lost.
-fn master_key(data_dir: &Path) -> Result<[u8; 32]> {
+pub(crate) fn master_key(data_dir: &Path) -> Result<[u8; 32]> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = data_dir.join("objects.key");

@@ -21,9 +21,9 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x5069_6c73;
 /// SQLite's way to files. This one keeps the index of the write-ahead log in memory instead of a mapped file, and the database to this process. A
 /// mapped file kills the process when a full disk or a quota has no room for a page of it (SIGBUS): btrfs wants new room for each write.
-const VFS: &str = "unix-excl";
+pub(crate) const VFS: &str = "unix-excl";
 /// How long another program, such as a backup, may still use the file when it is opened; then it is ours alone.
-const BUSY_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// The audit trail is pruned each time this many records were added, and loses at most this many by age then.
 const AUDIT_PRUNE_RECORDS: i64 = 1024;
 

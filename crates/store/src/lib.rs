@@ -8,6 +8,7 @@
 //! loops and the operator.
 
 mod audit;
+mod copy;
 mod database;
 mod error;
 mod identity;
@@ -20,6 +21,7 @@ mod tx;
 mod writer;
 
 pub use audit::{AUDIT_AGE_MAX_MILLIS, AUDIT_RECORDS_MAX, AuditRecord};
+pub use copy::CopyError;
 pub use error::{OpenError, StoreError};
 pub use identity::{Found, Identity};
 pub use setting::Setting;

@@ -9,7 +9,7 @@ use model::network::VpcWanted;
 use model::volume::Source;
 use node::Result;
 use node::fake::Failure;
-use node::hypervisor::{Console, Hypervisor, Parts};
+use node::hypervisor::{Console, Hypervisor, Parts, VolumeCopy};
 use node::image::Images;
 use node::network::{Network, WayOut};
 use node::volume::Volumes;
@@ -74,6 +74,10 @@ impl<D: Hypervisor> Hypervisor for Faulty<D> {
 
     async fn resume(&self, id: &InstanceId) -> Result<()> {
         step!(self, "machine.resume", resume(id))
+    }
+
+    async fn volumes_copy(&self, id: &InstanceId, copies: &[VolumeCopy], progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<bool> {
+        self.driver.volumes_copy(id, copies, progress).await
     }
 
     async fn remove(&self, id: &InstanceId) -> Result<()> {

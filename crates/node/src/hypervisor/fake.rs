@@ -1,6 +1,6 @@
 //! Machines without guests: what a simulated cloud runs on. They run as soon as they are started, and do nothing.
 
-use super::{CONSOLE_BYTES_MAX, Console, Hypervisor, Parts};
+use super::{CONSOLE_BYTES_MAX, Console, Hypervisor, Parts, VolumeCopy};
 use crate::Result;
 use crate::fake::{Failure, Host};
 use anyhow::bail;
@@ -291,6 +291,11 @@ impl Hypervisor for FakeHypervisor {
     async fn console(&self, id: &InstanceId) -> Result<Option<Console>> {
         tokio::task::yield_now().await;
         self.host.0.call(Call::Console, |state| Ok(state.consoles.get(id).cloned()))
+    }
+
+    async fn volumes_copy(&self, _id: &InstanceId, _copies: &[VolumeCopy], _progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<bool> {
+        // It has no disks.
+        Ok(false)
     }
 
     async fn console_remove(&self, id: &InstanceId) -> Result<()> {

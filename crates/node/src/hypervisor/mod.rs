@@ -8,9 +8,10 @@ pub mod qemu;
 use crate::Result;
 use anyhow::bail;
 use async_trait::async_trait;
-use model::ids::InstanceId;
+use model::ids::{InstanceId, VolumeId};
 use model::machine::{Accelerator, Disk, MachineSpec, Observed};
 use model::time::Timestamp;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -47,6 +48,10 @@ pub trait Hypervisor: Send + Sync {
     /// Lets a machine that a disk error paused go on. It pauses again if the cause is still there. One that isn't paused is left
     /// as it is. Without a machine: an error.
     async fn resume(&self, id: &InstanceId) -> Result<()>;
+
+    /// Copies volumes of a machine that runs, as all of them are at one moment. The guest goes on meanwhile; `progress` is told how many bytes of how
+    /// many are done. `false` if there is no such machine; then nothing was copied. After an error, the copies are worth nothing.
+    async fn volumes_copy(&self, id: &InstanceId, copies: &[VolumeCopy], progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<bool>;
 
     /// Ends a machine at once and removes what it left, but for its console. Without a machine: does nothing.
     async fn remove(&self, id: &InstanceId) -> Result<()>;
@@ -87,6 +92,16 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// A volume that is to be copied while its machine runs.
+#[derive(Debug)]
+pub struct VolumeCopy {
+    /// Which one.
+    pub volume: VolumeId,
+    /// Where to: open for reading and writing, an empty qcow2 file of the volume's size, over the same backing file if it has one. What the
+    /// backing file holds is not copied.
+    pub to: File,
 }
 
 /// The end of a serial console.

@@ -9,8 +9,9 @@ use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
 use model::ids::VolumeId;
 use model::volume::Source;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,8 +39,26 @@ impl Qcow2Volumes {
     }
 
     fn path(&self, id: &VolumeId) -> PathBuf {
-        self.directory.join(format!("{id}.qcow2"))
+        path(&self.directory, id)
     }
+}
+
+/// A volume's file in the directory of all.
+#[must_use]
+pub fn path(directory: &Path, id: &VolumeId) -> PathBuf {
+    directory.join(format!("{id}.qcow2"))
+}
+
+/// Makes an empty volume of the size of another, over the backing file of the same name, as a new file, open for reading and writing.
+///
+/// # Errors
+/// If the other can't be read, or the file can't be made.
+pub fn empty_like(top: &File, to: &Path) -> Result<File> {
+    let header = Header::read(top)?;
+    let file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(to).with_context(|| format!("{}", to.display()))?;
+    header::write_empty(&file, header.size_bytes, header.backing.as_deref())?;
+    Ok(file)
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! The operator's socket: HTTP and JSON on `admin.sock` in the data directory, mode 0600. Whoever can open it is the operator.
 
 pub(crate) mod accounts;
+pub(crate) mod backup;
 pub(crate) mod client;
 pub(crate) mod server;
 pub(crate) mod storage;
@@ -147,6 +148,13 @@ pub(crate) struct Status {
     pub(crate) access_logs_failing: Vec<storage::LogTrouble>,
     /// What needs the operator's eye: paused guests, starts that fail, destinations that are down.
     pub(crate) notes: Vec<String>,
+}
+
+/// `POST /backup`: where to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BackupWanted {
+    /// An absolute path.
+    pub(crate) dir: PathBuf,
 }
 
 /// An error of any call.

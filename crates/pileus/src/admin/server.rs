@@ -1,6 +1,6 @@
 //! The server's side of the operator's socket.
 
-use super::{Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status, accounts, storage};
+use super::{Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status, accounts, backup, storage};
 use crate::http::accept_failed;
 use crate::parts::Parts;
 use crate::reset;
@@ -94,6 +94,8 @@ async fn route(parts: &Parts, request: http::Request<Incoming>) -> Result<Vec<u8
         ("POST", ["reset"]) => json(&reset::reset(&parts.store, &parts.objects).await?),
         ("POST", ["images", "check"]) => json(&image_check(parts, &serde_json::from_slice(&body)?)?),
         ("POST", ["images"]) => json(&image_register(parts, serde_json::from_slice(&body)?).await?),
+        ("POST", ["backup"]) => json(&backup::begin(parts, serde_json::from_slice(&body)?)?),
+        ("GET", ["backup"]) => json(&backup::state(parts)?),
         ("GET", ["instances", id, "door"]) => json(&door(parts, &id.parse()?).await?),
         (method, _) => bail!("the admin socket has no {method} {}", head.uri.path()),
     }

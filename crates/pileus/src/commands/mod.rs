@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod adopt;
+pub(crate) mod backup;
 pub(crate) mod console;
 pub(crate) mod doctor;
 pub(crate) mod env;

@@ -8,7 +8,7 @@ use model::ids::InstanceId;
 use model::instance::{Event, ShutdownBehavior};
 use model::machine::{Accelerator, MachineSpec, Observed};
 use model::time::{Clock, Timestamp};
-use node::hypervisor::{Console, Hypervisor, Parts};
+use node::hypervisor::{Console, Hypervisor, Parts, VolumeCopy};
 use reconcile::Drivers;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,6 +78,9 @@ impl Hypervisor for Slow {
     }
     async fn resume(&self, id: &InstanceId) -> Result<()> {
         self.inner.resume(id).await
+    }
+    async fn volumes_copy(&self, id: &InstanceId, copies: &[VolumeCopy], progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<bool> {
+        self.inner.volumes_copy(id, copies, progress).await
     }
     async fn remove(&self, id: &InstanceId) -> Result<()> {
         self.inner.remove(id).await

@@ -183,6 +183,14 @@ impl Machine {
         self.look(&qmp).await.map(drop)
     }
 
+    /// The conversation with its QEMU.
+    ///
+    /// # Errors
+    /// If QEMU doesn't answer.
+    pub(crate) async fn conversation(&self) -> Result<Arc<Qmp>> {
+        timeout(ANSWER_LIMIT, self.connected()).await.map_err(|_| anyhow!("QEMU of {} doesn't answer", self.id))?
+    }
+
     async fn connected(&self) -> Result<Arc<Qmp>> {
         let mut qmp = self.qmp.subscribe();
         let now = qmp.wait_for(Option::is_some).await.map_err(|_| anyhow!("{} isn't watched any more", self.id))?;

@@ -4,6 +4,7 @@
 //! `process.rs`, what a machine is made of in `command.rs`, what is known of it in `machine.rs`.
 
 mod accelerator;
+mod backup;
 mod boot;
 mod capability;
 mod cgroup;
@@ -23,7 +24,7 @@ mod test_guest;
 pub use accelerator::{AcceleratorChoice, AcceleratorReport, accelerator_probe};
 pub use console::helper_main;
 
-use super::{Console, Hypervisor, Parts};
+use super::{Console, Hypervisor, Parts, VolumeCopy};
 use crate::Result;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
@@ -131,6 +132,23 @@ fn console_path(data_dir: &Path, id: &InstanceId) -> PathBuf {
 /// If it is there but can't be read.
 pub fn console_kept(data_dir: &Path, id: &InstanceId) -> Result<Option<Console>> {
     console::read(&console_path(data_dir, id))
+}
+
+/// The machines that run, from any process that may enter the data directory.
+///
+/// # Errors
+/// If that can't be told of one.
+pub fn running(data_dir: &Path) -> Result<Vec<InstanceId>> {
+    let machines = data_dir.join("machines");
+    let mut running = Vec::new();
+    for entry in fs::read_dir(&machines).into_iter().flatten() {
+        if let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok())
+            && Place::new(&machines, &id).qemu().is_taken()?
+        {
+            running.push(id);
+        }
+    }
+    Ok(running)
 }
 
 /// Connects to the interactive console of a machine, from any process that may enter the data directory.
@@ -453,6 +471,15 @@ impl Hypervisor for Qemu {
         // Nobody else waits for it: the map's and our own are the only ones.
         lock(&self.inner.slots).retain(|of, slot| of != id || Arc::strong_count(slot) > 2);
         Ok(())
+    }
+
+    async fn volumes_copy(&self, id: &InstanceId, copies: &[VolumeCopy], progress: &(dyn Fn(u64, u64) + Send + Sync)) -> Result<bool> {
+        match self.inner.find_alive(id).await? {
+            Some(machine) => {
+                backup::copy(&machine, copies, progress).await.with_context(|| format!("copy the volumes of {id}")).map(|()| true)
+            }
+            None => Ok(false),
+        }
     }
 
     async fn console(&self, id: &InstanceId) -> Result<Option<Console>> {

@@ -3,12 +3,15 @@
 //!
 //! Answers stay untyped: a stricter reader would break with each QEMU that adds a field.
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot};
@@ -118,6 +121,20 @@ impl Qmp {
     /// # Errors
     /// See [`QmpError`]. After a timeout the answer is thrown away when it comes.
     pub(crate) async fn execute(&self, command: &str, arguments: Value, limit: Duration) -> Result<Value, QmpError> {
+        self.execute_with(command, arguments, None, limit).await
+    }
+
+    /// Runs a command that takes an open file, such as `add-fd`.
+    ///
+    /// # Errors
+    /// See [`Qmp::execute`].
+    pub(crate) async fn execute_with(
+        &self,
+        command: &str,
+        arguments: Value,
+        file: Option<BorrowedFd<'_>>,
+        limit: Duration,
+    ) -> Result<Value, QmpError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         {
@@ -134,7 +151,13 @@ impl Qmp {
         let result = timeout(limit, async {
             let mut bytes = message.to_string().into_bytes();
             bytes.push(b'\n');
-            self.writer.lock().await.write_all(&bytes).await.map_err(|_| QmpError::Closed)?;
+            let mut writer = self.writer.lock().await;
+            let sent = match file {
+                Some(file) => send_with(writer.as_ref(), &bytes, file).await.map_err(|_| QmpError::Closed)?,
+                None => 0,
+            };
+            writer.write_all(bytes.get(sent..).unwrap_or_default()).await.map_err(|_| QmpError::Closed)?;
+            drop(writer);
             answer.await.map_err(|_| QmpError::Closed)
         })
         .await;
@@ -151,6 +174,22 @@ impl Qmp {
     pub(crate) fn events_lost(&self) -> bool {
         self.shared.events_lost.swap(false, Ordering::Relaxed)
     }
+}
+
+/// Sends the first bytes together with an open file (`SCM_RIGHTS`, unix(7)). How many.
+async fn send_with(stream: &UnixStream, bytes: &[u8], file: BorrowedFd<'_>) -> io::Result<usize> {
+    let files = [file.as_raw_fd()];
+    let send = || {
+        let sent = sendmsg::<()>(
+            stream.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            &[ControlMessage::ScmRights(&files)],
+            MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+            None,
+        );
+        sent.map_err(io::Error::from)
+    };
+    stream.async_io(Interest::WRITABLE, send).await
 }
 
 /// Reads one line of at most [`LINE_BYTES_MAX`] bytes as JSON.
