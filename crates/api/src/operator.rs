@@ -118,6 +118,7 @@ pub fn image_register(
         size_gib: wanted.size_gib,
         boot: wanted.boot,
         login_user: wanted.login_user,
+        lost: None,
         created: now,
         tags: Tags::default(),
     };

@@ -4,6 +4,7 @@ use crate::ids::{ImageId, SnapshotId};
 use crate::scope::AccountId;
 use crate::tag::Tags;
 use crate::time::Timestamp;
+use crate::volume::Loss;
 use serde::{Deserialize, Serialize};
 
 /// The type of an image's root volume, unless a launch says otherwise.
@@ -72,6 +73,9 @@ pub struct Image {
     pub boot: Boot,
     /// The user that `pileus ssh` logs in as, unless told otherwise.
     pub login_user: String,
+    /// Its files are missing or damaged: it can't be launched until they are back.
+    #[serde(default)]
+    pub lost: Option<Loss>,
     /// When it was registered.
     pub created: Timestamp,
     /// Its tags.

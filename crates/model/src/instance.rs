@@ -261,6 +261,12 @@ impl State {
 }
 
 impl Instance {
+    /// Whether its machine was ever seen.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.run > 1 || self.state != State::Pending
+    }
+
     /// Applies an event: the one place where an instance's state changes. `Ok(false)` means that it was already so.
     ///
     /// # Errors
@@ -323,13 +329,10 @@ impl Instance {
         match event {
             E::StopWanted { .. } | E::TerminateWanted { .. } => self.state_transition_reason = format!("User initiated ({})", now.gmt()),
             E::StartWanted => self.state_transition_reason.clear(),
-            E::Started
-            | E::StartFailed { .. }
-            | E::GuestPoweredOff
-            | E::MachineDied { .. }
-            | E::Impaired { .. }
-            | E::HostRestarted
-            | E::Gone => {}
+            E::StartFailed { .. } | E::MachineDied { .. } => {
+                self.state_transition_reason = reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default();
+            }
+            E::Started | E::GuestPoweredOff | E::Impaired { .. } | E::HostRestarted | E::Gone => {}
         }
         if state != S::Running {
             self.reboot_since = None;

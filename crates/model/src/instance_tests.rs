@@ -179,7 +179,9 @@ fn reasons_are_as_aws_gives_them() {
     assert_eq!(reason(&State::Stopped, &Event::TerminateWanted { force: false }), by_user);
     assert_eq!(reason(&State::Pending, &Event::Started), (None, "old".into()));
     assert_eq!(reason(&State::Running, &Event::GuestPoweredOff), (code("Client.InstanceInitiatedShutdown"), "old".into()));
-    assert_eq!(reason(&State::Running, &Event::MachineDied { reason: "why".into() }), (code("Server.InternalError"), "old".into()));
+    let internal = (code("Server.InternalError"), "Server.InternalError".to_owned());
+    assert_eq!(reason(&State::Running, &Event::MachineDied { reason: "why".into() }), internal);
+    assert_eq!(reason(&State::Pending, &Event::StartFailed { reason: "why".into() }), internal);
     // How it came to stop stays to be read; a start wipes it.
     assert_eq!(reason(&State::Stopping(ending(true)), &Event::Gone), (code("old"), "old".into()));
     assert_eq!(reason(&State::Stopped, &Event::StartWanted), (code("pending"), String::new()));

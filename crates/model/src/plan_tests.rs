@@ -260,6 +260,7 @@ fn image(boot: Boot) -> Image {
         size_gib: 1,
         boot,
         login_user: "root".into(),
+        lost: None,
         created: THEN,
         tags: Tags::default(),
     }

@@ -6,6 +6,7 @@ mod durable;
 pub mod fake;
 pub mod hypervisor;
 pub mod image;
+pub mod lost_found;
 pub mod metadata;
 pub mod network;
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod config;
 mod http;
 mod identity;
 mod index_keeper;
+mod lost_found;
 mod parts;
 mod places;
 mod progress;

@@ -4,7 +4,7 @@ use crate::admin::backup::Backups;
 use crate::any_credentials::AnyCredentials;
 use crate::config::{self, Config};
 use crate::http::Services;
-use crate::identity::{self, DataDirectory};
+use crate::identity::{self, DataDirectory, Guarded};
 use crate::index_keeper::Kept;
 use crate::scrub::Report;
 use anyhow::{Context as _, Result};
@@ -17,6 +17,7 @@ use model::image::Image;
 use model::machine::Accelerator;
 use model::scope::Scope;
 use model::time::{Clock, Timestamp};
+use model::volume::{Source, Volume};
 use node::hypervisor::Hypervisor;
 use node::hypervisor::fake::{FakeHypervisor, FakeHypervisorHost};
 use node::hypervisor::qemu::{AcceleratorChoice, Qemu, QemuConfig, UserRange};
@@ -26,6 +27,7 @@ use node::image::store::ImageStore;
 use node::metadata::Tokens;
 use node::network::fake::{FakeNetwork, FakeNetworkHost};
 use node::network::linux::{LinuxNetwork, NetworkConfig, Uplink};
+use node::volume::Volumes as _;
 use node::volume::fake::{FakeVolumeHost, FakeVolumes};
 use node::volume::qcow2::Qcow2Volumes;
 use objects::{MasterKey, Objects};
@@ -114,7 +116,9 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulation: Simulatio
         let drivers = simulated(&store, clock.clone(), changed.clone()).await?;
         (drivers, Arc::new(SimulatedHost(now.iso8601())), ("none", "the cloud is simulated".to_owned()))
     } else {
-        let (drivers, life, accelerator) = real(data_dir, &config, &store, clock.clone(), changed.clone()).await?;
+        let (mut drivers, life, accelerator) = real(data_dir, &config, &store, clock.clone(), changed.clone()).await?;
+        drivers.volumes = Arc::new(Guarded::new(directory.clone(), drivers.volumes));
+        drivers.images = Arc::new(Guarded::new(directory.clone(), drivers.images));
         (drivers, Arc::new(LinuxHost::read(life, restart_guests)?), accelerator)
     };
 
@@ -242,13 +246,21 @@ pub(crate) fn accelerator_name(accelerator: Accelerator) -> &'static str {
 /// The drivers of a simulated cloud. Its machines live in memory: after a restart of the server they are started again.
 async fn simulated(store: &Store, clock: Arc<dyn Clock>, changed: Arc<Notify>) -> Result<Drivers> {
     let images = Arc::new(FakeImages::new(FakeImageHost::default()));
-    for (_, image) in store.snapshot().all::<Image>() {
+    let snapshot = store.snapshot();
+    for (_, image) in snapshot.all::<Image>() {
         images.adopt(&image.id, Path::new("")).await?;
+    }
+    let volumes = FakeVolumes::new(FakeVolumeHost::default(), images.clone());
+    for (_, volume) in snapshot.all::<Volume>() {
+        if let Source::Image(image) = &volume.source {
+            images.adopt(image, Path::new("")).await?;
+        }
+        volumes.ensure(&volume.id, volume.size_bytes(), &volume.source).await?;
     }
     Ok(Drivers {
         hypervisor: Arc::new(FakeHypervisor::new(FakeHypervisorHost::default(), clock, changed)),
         network: Arc::new(FakeNetwork::new(FakeNetworkHost::default())),
-        volumes: Arc::new(FakeVolumes::new(FakeVolumeHost::default(), images.clone())),
+        volumes: Arc::new(volumes),
         images,
     })
 }

@@ -2,8 +2,9 @@
 
 use crate::Reconciler;
 use crate::error::{CALL_TIMEOUT, Stop, call};
-use crate::start::NotStarted;
+use crate::start::{NotStarted, Refusal};
 use crate::table::{Next, Note, Wanted};
+use crate::volumes::file_put;
 use anyhow::anyhow;
 use model::ids::{InstanceId, VolumeId};
 use model::instance::{Event, Instance, Refused, State};
@@ -12,7 +13,7 @@ use model::network_interface::NetworkInterface;
 use model::plan::{self, Memory, Press, Step, Wait};
 use model::scope::Scope;
 use model::time::Timestamp;
-use model::volume::Volume;
+use model::volume::{FileState, Volume};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -81,6 +82,7 @@ impl Reconciler {
             Ok(()) => {}
             Err(NotStarted::Outdated) => return Ok(()),
             Err(NotStarted::Stop(stop)) => return Err(stop),
+            Err(NotStarted::Refused(refusal)) => return self.start_refuse(at, refusal).await,
             Err(NotStarted::Failed { reason, error }) => {
                 at.memory.tries.reason = reason.into();
                 return Err(error.into());
@@ -93,6 +95,28 @@ impl Reconciler {
             Some(since) if again => self.reboot_done(at, since).await,
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Records that the instance can't start, and the volumes that are lost. Another try would end the same.
+    async fn start_refuse(&self, at: &At<'_>, refusal: Refusal) -> Result<(), Stop> {
+        let now = self.clock.now();
+        let Refusal { reason, volumes } = refusal;
+        tracing::warn!(instance = %at.instance.id, reason, "the start is refused");
+        self.instance_change(at, move |tx, scope, mut instance| {
+            for (id, file) in volumes {
+                file_put(tx, scope, &id, file);
+            }
+            let event = if instance.state == State::Pending {
+                Event::StartFailed { reason: format!("Internal error on launch: {reason}") }
+            } else {
+                Event::MachineDied { reason: format!("The instance could not be started again after its host was: {reason}") }
+            };
+            if instance.apply(&event, now) == Ok(true) {
+                tx.put(scope, instance);
+            }
+        })
+        .await
+        .map(drop)
     }
 
     /// Does one step.
@@ -164,8 +188,12 @@ impl Reconciler {
             tracing::info!(instance = %at.instance.id, run = at.instance.run, ?event, "seen");
         }
         let applied = self.instance_change(at, move |tx, scope, mut instance| {
+            let begins = instance.state == State::Pending && !matches!(event, Event::StartFailed { .. });
             let applied = instance.apply(&event, now);
             if applied == Ok(true) {
+                for id in instance.volumes.iter().filter(|_| begins) {
+                    file_put(tx, scope, id, FileState::Made);
+                }
                 tx.put(scope, instance);
             }
             applied
@@ -196,7 +224,8 @@ impl Reconciler {
         self.faults.hit("reconcile.machine.removed.before_record")?;
         if matches!(at.instance.state, State::Stopping(_)) {
             let now = self.clock.now();
-            self.instance_change(at, move |tx, scope, instance| stopped_record(tx, scope, instance, now)).await?;
+            let lengths = self.volumes_settle(&at.instance.volumes).await;
+            self.instance_change(at, move |tx, scope, instance| stopped_record(tx, scope, instance, &lengths, now)).await?;
             return Ok(());
         }
         // Marked first: from then on nobody can want to keep them.
@@ -224,9 +253,14 @@ fn next(instance: &Arc<Instance>, wait: Wait, now: Timestamp, steps: u32) -> Nex
 }
 
 /// The machine is gone, the instance is stopped: public addresses that are given at each start go back.
-fn stopped_record(tx: &mut SystemTx<'_>, scope: &Scope, mut instance: Instance, now: Timestamp) {
+fn stopped_record(tx: &mut SystemTx<'_>, scope: &Scope, mut instance: Instance, lengths: &[(VolumeId, u64)], now: Timestamp) {
     if !matches!(instance.state, State::Stopping(_)) || instance.apply(&Event::Gone, now) != Ok(true) {
         return;
+    }
+    for (id, bytes) in lengths {
+        if let Some(volume) = tx.get::<Volume>(scope, id).cloned() {
+            tx.put(scope, Volume { file_bytes_min: *bytes, ..(*volume).clone() });
+        }
     }
     for id in &instance.interfaces {
         if let Some(interface) = tx.get::<NetworkInterface>(scope, id).filter(|n| n.map_public_ip).cloned() {

@@ -124,7 +124,8 @@ impl Reconciler {
     /// What needs the operator's eye, a sentence each.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        self.status().notes().collect()
+        let snapshot = self.store.snapshot();
+        self.status().notes().chain(volumes::notes(&snapshot)).chain(images::notes(&snapshot)).collect()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

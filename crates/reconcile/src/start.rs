@@ -1,16 +1,18 @@
-//! Starting a machine: what it stands on is made at once, side by side, then the machine itself.
+//! Starting a machine: what it stands on is made or opened at once, side by side, then the machine itself.
 
 use crate::Reconciler;
 use crate::error::{CALL_TIMEOUT, MAKE_TIMEOUT, Stop, call};
 use crate::instances::At;
 use anyhow::{Context as _, anyhow};
 use model::fault::Crash;
+use model::ids::VolumeId;
 use model::image::Image;
 use model::instance::Instance;
 use model::network_interface::NetworkInterface;
 use model::plan::machine_spec;
-use model::volume::Volume;
+use model::volume::{FileState, Volume};
 use node::hypervisor::Parts;
+use node::volume::Sight;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +20,15 @@ use store::View;
 
 /// Most machines that are started at one time. Who waits is served in the order of asking.
 pub(crate) const STARTS_AT_ONCE: usize = 8;
-const GIB_BYTES: u64 = 1 << 30;
+
+/// What a start can't do without.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What is lost, for the owner.
+    pub(crate) reason: String,
+    /// The volumes that are lost.
+    pub(crate) volumes: Vec<(VolumeId, FileState)>,
+}
 
 /// Why a machine was not started.
 pub(crate) enum NotStarted {
@@ -33,6 +43,8 @@ pub(crate) enum NotStarted {
         /// The whole of it, for the log.
         error: anyhow::Error,
     },
+    /// It can't succeed before the operator puts back what is lost.
+    Refused(Refusal),
 }
 
 impl From<Crash> for NotStarted {
@@ -82,13 +94,15 @@ impl Reconciler {
             let removed = call("remove what is left of the machine", CALL_TIMEOUT, self.drivers.hypervisor.remove(&instance.id)).await;
             removed.reason("its old machine could not be removed")?;
         }
+        let ran = instance.has_run();
+        if spec.kernel_command_line.is_some() || volumes.iter().any(|volume| !volume.is_made(ran)) {
+            self.image_inspect(image).await?;
+        }
         let kernel = self.kernel(image, spec.kernel_command_line.is_some());
-        let (kernel, volumes, taps) = tokio::join!(kernel, self.volumes_make(&volumes), self.taps_make(instance));
-        let parts = Parts {
-            kernel: kernel.reason("its image could not be read")?,
-            volumes: volumes.reason("its volumes could not be made")?,
-            taps: taps.reason("its network could not be made")?,
-        };
+        let (kernel, volumes, taps) = tokio::join!(kernel, self.volumes_open(&volumes, ran), self.taps_make(instance));
+        let volumes = volumes?;
+        let parts =
+            Parts { kernel: kernel.reason("its image could not be read")?, volumes, taps: taps.reason("its network could not be made")? };
         self.faults.hit("reconcile.machine.start.before")?;
         let started = call("start the machine", MAKE_TIMEOUT, self.drivers.hypervisor.start(&spec, parts)).await;
         started.reason("its machine could not be started")
@@ -103,14 +117,40 @@ impl Reconciler {
         Ok(Some(kernel))
     }
 
-    async fn volumes_make(&self, volumes: &[Arc<Volume>]) -> anyhow::Result<Vec<node::volume::Files>> {
-        let mut files = Vec::new();
+    /// Refuses an image whose files are lost.
+    async fn image_inspect(&self, image: &Image) -> Result<(), NotStarted> {
+        let lost = call("look at the image", CALL_TIMEOUT, self.drivers.images.inspect(&image.id)).await;
+        let Some(lost) = lost.reason("its image could not be read")? else { return Ok(()) };
+        tracing::error!(image = %image.id, why = lost.why, "the image is lost: put it back, from a backup; until then nothing starts from it");
+        Err(NotStarted::Refused(Refusal { reason: format!("the image {} is {}", image.id, lost.loss), volumes: Vec::new() }))
+    }
+
+    /// Makes the volumes that were never in use, and looks at all. One that is lost is never made anew.
+    async fn volumes_open(&self, volumes: &[Arc<Volume>], ran: bool) -> Result<Vec<node::volume::Files>, NotStarted> {
+        let (mut open, mut lost) = (Vec::new(), Vec::new());
         for volume in volumes {
-            let bytes = u64::from(volume.size_gib) * GIB_BYTES;
-            call("make the volume", MAKE_TIMEOUT, self.drivers.volumes.ensure(&volume.id, bytes, &volume.source)).await?;
-            files.push(call("find the volume", CALL_TIMEOUT, self.drivers.volumes.files(&volume.id)).await?);
+            let (id, bytes) = (&volume.id, volume.size_bytes());
+            if !volume.is_made(ran) {
+                let made = call("make the volume", MAKE_TIMEOUT, self.drivers.volumes.ensure(id, bytes, &volume.source)).await;
+                made.reason("its volumes could not be made")?;
+            }
+            let sight = self.volume_inspect(volume).await.reason("its volumes could not be looked at")?;
+            match sight {
+                Sight::Whole { files, .. } => open.push(files),
+                Sight::Lost { loss, why } => {
+                    tracing::error!(volume = %id, why, "a volume is lost: put its file back, from a backup; until then its instance doesn't start");
+                    lost.push((id.clone(), FileState::Lost { loss, why }));
+                }
+            }
         }
-        Ok(files)
+        if lost.is_empty() {
+            return Ok(open);
+        }
+        let named = lost.iter().map(|(id, state)| match state {
+            FileState::Lost { loss, .. } => format!("the volume {id} is {loss}"),
+            FileState::Unrecorded | FileState::Wanted | FileState::Made => id.to_string(),
+        });
+        Err(NotStarted::Refused(Refusal { reason: named.collect::<Vec<_>>().join(", "), volumes: lost }))
     }
 
     async fn taps_make(&self, instance: &Instance) -> Result<Vec<OwnedFd>, Stop> {

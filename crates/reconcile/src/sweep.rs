@@ -1,4 +1,7 @@
-//! What nobody wants any more: machines, VPCs, volumes and images that no document names, old idempotency tokens.
+//! Machines, VPCs, volumes and images that no document names, and old idempotency tokens.
+//!
+//! A volume or an image is set aside in `lost+found` and not deleted, unless this process saw its document deleted: the database may be an older one.
+//! A machine that runs is told to power off before it is ended.
 //!
 //! The host is listed first and the snapshot is taken after: whatever was made for a document is then in a snapshot that has the
 //! document, unless that is gone for good. What is found is left alone for a while all the same, and looked for once more.
@@ -6,8 +9,11 @@
 use crate::Reconciler;
 use crate::error::{CALL_TIMEOUT, Stop, call};
 use crate::table::{Next, Sweep};
+use model::ids::ImageId;
 use model::instance::Instance;
-use model::plan;
+use model::instance::POWER_OFF_MILLIS;
+use model::machine::{Activity, Observed};
+use model::plan::{self, PRESS_AGAIN_MILLIS};
 use model::time::Timestamp;
 use model::volume::Volume;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,23 +24,32 @@ use store::IdempotencyToken;
 const SWEEP_MILLIS: i64 = 30_000;
 /// How long a machine that no instance wants is left alone after it was first found, in milliseconds.
 const MACHINE_ORPHAN_MILLIS: i64 = 10_000;
-/// The same for a volume: it holds data, and whoever put an old database back has this long to notice.
+/// The same for a volume, which is then set aside in `lost+found`.
 const VOLUME_ORPHAN_MILLIS: i64 = 300_000;
 /// The same for an image: its files come before its document.
 pub(crate) const IMAGE_ORPHAN_MILLIS: i64 = 600_000;
 
-/// When each leftover was found first.
+/// When each leftover was found first, and the images that had a document since the process began.
 #[derive(Debug, Default)]
-pub(crate) struct Orphans(BTreeMap<(Sweep, String), Timestamp>);
+pub(crate) struct Orphans {
+    first: BTreeMap<(Sweep, String), Timestamp>,
+    images: BTreeSet<ImageId>,
+}
 
 impl Orphans {
+    /// Notes the images that have a document, and gives back those that ever had one.
+    pub(crate) fn images_known<'a>(&mut self, registered: impl Iterator<Item = &'a ImageId>) -> &BTreeSet<ImageId> {
+        self.images.extend(registered.cloned());
+        &self.images
+    }
+
     /// Notes what was found, forgets what was not, and gives back what has been found for `millis`.
     fn confirm<T: Ord + Clone + ToString>(&mut self, sweep: Sweep, found: &BTreeSet<T>, millis: i64, now: Timestamp) -> Vec<T> {
         let names: BTreeSet<String> = found.iter().map(T::to_string).collect();
-        self.0.retain(|(kind, name), at| *kind != sweep || (names.contains(name) && *at <= now));
+        self.first.retain(|(kind, name), at| *kind != sweep || (names.contains(name) && *at <= now));
         let mut ripe = Vec::new();
         for id in found {
-            let first = *self.0.entry((sweep, id.to_string())).or_insert(now);
+            let first = *self.first.entry((sweep, id.to_string())).or_insert(now);
             if now.millis_since(first) >= millis {
                 ripe.push(id.clone());
             }
@@ -77,21 +92,33 @@ impl Reconciler {
             }
         }
         let (ripe, again) = self.orphans_ripe(Sweep::Machines, &orphans, MACHINE_ORPHAN_MILLIS);
+        let (overdue, _) = self.orphans_ripe(Sweep::Machines, &orphans, MACHINE_ORPHAN_MILLIS + POWER_OFF_MILLIS);
+        let mut waits = false;
         for id in ripe {
+            let observed = call("observe the machine", CALL_TIMEOUT, self.drivers.hypervisor.observe(&id)).await?;
+            if matches!(observed, Observed::Known { activity: Activity::Running, .. }) && !overdue.contains(&id) {
+                tracing::warn!(machine = %id, "a machine without an instance is told to power off");
+                call("press the power button", CALL_TIMEOUT, self.drivers.hypervisor.power_button(&id)).await?;
+                waits = true;
+                continue;
+            }
             tracing::warn!(machine = %id, "a machine without an instance is removed");
             call("remove the machine", CALL_TIMEOUT, self.drivers.hypervisor.remove(&id)).await?;
         }
-        Ok(again)
+        Ok(if waits { Some(PRESS_AGAIN_MILLIS) } else { again })
     }
 
     async fn volumes_sweep(&self) -> Result<Option<i64>, Stop> {
-        let have = call("list the volumes", CALL_TIMEOUT, self.drivers.volumes.list()).await?;
+        let before = self.store.snapshot();
+        let have: BTreeSet<_> = call("list the volumes", CALL_TIMEOUT, self.drivers.volumes.list()).await?.into_iter().collect();
+        self.files_record(&before, &have).await?;
         let snapshot = self.store.snapshot();
         let orphans = have.into_iter().filter(|id| snapshot.find::<Volume>(id).is_none()).collect();
         let (ripe, again) = self.orphans_ripe(Sweep::Volumes, &orphans, VOLUME_ORPHAN_MILLIS);
         for id in ripe {
-            tracing::warn!(volume = %id, "a volume without a document is deleted");
-            call("delete the volume", CALL_TIMEOUT, self.drivers.volumes.remove(&id)).await?;
+            tracing::warn!(volume = %id, "a volume without a document is set aside in lost+found");
+            let now = self.clock.now();
+            call("set aside the volume", CALL_TIMEOUT, self.drivers.volumes.set_aside(&id, "the database has no such volume", now)).await?;
         }
         Ok(again)
     }

@@ -1,10 +1,15 @@
-//! Volumes that are to go by themselves. Those of an instance are made and removed with it.
+//! Volumes that are to go by themselves, and what is known of volumes' files. Those of an instance are made and removed with it.
 
 use crate::Reconciler;
 use crate::error::{CALL_TIMEOUT, Stop, call};
 use crate::table::Next;
 use model::ids::VolumeId;
-use model::volume::Volume;
+use model::instance::Instance;
+use model::scope::Scope;
+use model::volume::{FileState, Loss, Volume};
+use node::volume::Sight;
+use std::collections::BTreeSet;
+use store::{Snapshot, SystemTx};
 
 impl Reconciler {
     /// Deletes a volume's file, then its document.
@@ -24,4 +29,96 @@ impl Reconciler {
         let Ok(()) = removed.await?;
         Ok(Next { steps: 1, ..Next::default() })
     }
+
+    /// Looks at a volume's file. It is never shorter than it was when its instance was last stopped.
+    pub(crate) async fn volume_inspect(&self, volume: &Volume) -> anyhow::Result<Sight> {
+        let sight = call("look at the volume", CALL_TIMEOUT, self.drivers.volumes.inspect(&volume.id, volume.size_bytes())).await?;
+        Ok(match sight {
+            Sight::Whole { files, bytes } if bytes < volume.file_bytes_min => {
+                let why = format!("{} is cut short: it has {bytes} bytes and had {}", files.top.display(), volume.file_bytes_min);
+                Sight::Lost { loss: Loss::Damaged, why }
+            }
+            seen @ (Sight::Whole { .. } | Sight::Lost { .. }) => seen,
+        })
+    }
+
+    /// Brings the volumes of a machine that is gone to the disk, and gives back how long their files are. A volume that can't be read isn't what
+    /// a stop waits for.
+    pub(crate) async fn volumes_settle(&self, ids: &[VolumeId]) -> Vec<(VolumeId, u64)> {
+        let mut lengths = Vec::new();
+        for id in ids {
+            match call("sync the volume", CALL_TIMEOUT, self.drivers.volumes.settle(id)).await {
+                Ok(bytes) => lengths.push((id.clone(), bytes)),
+                Err(error) => tracing::warn!(volume = %id, error = format!("{error:#}"), "a volume's file could not be synced"),
+            }
+        }
+        lengths
+    }
+
+    /// Records which volumes' files are missing, and which are back. `have` was listed after `before` was taken: a file that was made by then is in
+    /// it, unless it is lost or its volume was being deleted.
+    pub(crate) async fn files_record(&self, before: &Snapshot, have: &BTreeSet<VolumeId>) -> Result<(), Stop> {
+        let mut seen = Vec::new();
+        for (scope, volume) in before.all::<Volume>().filter(|(_, volume)| !volume.deleting) {
+            let found = match &volume.file {
+                FileState::Lost { .. } => match self.volume_inspect(volume).await? {
+                    Sight::Whole { .. } => FileState::Made,
+                    Sight::Lost { loss, why } => FileState::Lost { loss, why },
+                },
+                _ if have.contains(&volume.id) || !volume.is_made(has_run(before, volume)) => continue,
+                FileState::Unrecorded | FileState::Wanted | FileState::Made => match self.volume_inspect(volume).await? {
+                    Sight::Whole { .. } => continue,
+                    Sight::Lost { loss, why } => FileState::Lost { loss, why },
+                },
+            };
+            if found != volume.file {
+                seen.push((scope.clone(), volume.clone(), found));
+            }
+        }
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let Ok(()) = self
+            .store
+            .write(move |tx| {
+                for (scope, volume, found) in seen {
+                    if !tx.get::<Volume>(&scope, &volume.id).is_some_and(|newest| newest.file == volume.file && !newest.deleting) {
+                        continue;
+                    }
+                    match &found {
+                        FileState::Lost { why, .. } => {
+                            tracing::error!(volume = %volume.id, why, "a volume is lost: put its file back, from a backup")
+                        }
+                        FileState::Unrecorded | FileState::Wanted | FileState::Made => {
+                            tracing::info!(volume = %volume.id, "the volume's file is back")
+                        }
+                    }
+                    file_put(tx, &scope, &volume.id, found);
+                }
+                Ok::<_, std::convert::Infallible>(())
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+/// Whether the instance of a volume has run. One without an instance had one once.
+fn has_run(snapshot: &Snapshot, volume: &Volume) -> bool {
+    let Some(attachment) = &volume.attachment else { return true };
+    snapshot.find::<Instance>(&attachment.instance_id).is_none_or(|(_, instance)| instance.has_run())
+}
+
+/// Writes what is known of a volume's file.
+pub(crate) fn file_put(tx: &mut SystemTx<'_>, scope: &Scope, id: &VolumeId, file: FileState) {
+    if let Some(volume) = tx.get::<Volume>(scope, id).filter(|volume| volume.file != file).cloned() {
+        tx.put(scope, Volume { file, ..(*volume).clone() });
+    }
+}
+
+/// What the operator should know of lost volumes, a sentence each.
+pub(crate) fn notes(snapshot: &Snapshot) -> impl Iterator<Item = String> {
+    snapshot.all::<Volume>().filter_map(|(_, volume)| match &volume.file {
+        FileState::Lost { why, .. } => Some(format!("{}: {why}; put it back, from a backup: it is looked for every 30 s", volume.id)),
+        FileState::Unrecorded | FileState::Wanted | FileState::Made => None,
+    })
 }

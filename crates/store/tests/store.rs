@@ -81,6 +81,7 @@ fn image(n: u64, public: bool) -> Image {
         size_gib: 1,
         boot: Boot::Firmware,
         login_user: "root".into(),
+        lost: None,
         created: Timestamp(1),
         tags: Tags::default(),
     }

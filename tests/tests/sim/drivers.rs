@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use model::ids::{ImageId, InstanceId, NetworkInterfaceId, VolumeId, VpcId};
 use model::machine::{Accelerator, MachineSpec, Observed};
 use model::network::VpcWanted;
+use model::time::Timestamp;
 use model::volume::Source;
 use node::Result;
 use node::fake::Failure;
@@ -134,6 +135,18 @@ impl<D: Volumes> Volumes for Faulty<D> {
         step!(self, "volume.remove", remove(id))
     }
 
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<node::volume::Sight> {
+        step!(self, "volume.inspect", inspect(id, size_bytes))
+    }
+
+    async fn settle(&self, id: &VolumeId) -> Result<u64> {
+        step!(self, "volume.settle", settle(id))
+    }
+
+    async fn set_aside(&self, id: &VolumeId, why: &str, now: Timestamp) -> Result<()> {
+        step!(self, "volume.set_aside", set_aside(id, why, now))
+    }
+
     async fn files(&self, id: &VolumeId) -> Result<node::volume::Files> {
         step!(self, "volume.files", files(id))
     }
@@ -147,6 +160,14 @@ impl<D: Images> Images for Faulty<D> {
 
     async fn adopt(&self, id: &ImageId, staged: &Path) -> Result<()> {
         self.driver.adopt(id, staged).await
+    }
+
+    async fn inspect(&self, id: &ImageId) -> Result<Option<node::image::Lost>> {
+        step!(self, "image.inspect", inspect(id))
+    }
+
+    async fn set_aside(&self, id: &ImageId, why: &str, now: Timestamp) -> Result<()> {
+        self.driver.set_aside(id, why, now).await
     }
 
     async fn files(&self, id: &ImageId) -> Result<node::image::Files> {

@@ -148,7 +148,7 @@ fn fields<'a>() -> &'a [Field<&'a Image>] {
         ("source-image-region", none),
         ("source-instance-id", none),
         ("sriov-net-support", none),
-        ("state", |_, is| is(AVAILABLE)),
+        ("state", |i, is| is(state(i))),
         ("state-reason-code", none),
         ("state-reason-message", none),
         ("virtualization-type", |_, is| is("hvm")),
@@ -161,6 +161,11 @@ fn location(image: &Image) -> String {
 
 fn alias(image: &Image) -> Option<&'static str> {
     (image.owner == AccountId::cloud()).then_some(CLOUD_ALIAS)
+}
+
+/// An image whose files are lost can't be launched.
+fn state(image: &Image) -> &'static str {
+    if image.lost.is_some() { "error" } else { AVAILABLE }
 }
 
 fn show(image: &Image, caller: &AccountId) -> shapes::Image {
@@ -184,7 +189,7 @@ fn show(image: &Image, caller: &AccountId) -> shapes::Image {
         image_owner_alias: alias(image).and_then(fixed),
         owner_id: text(&image.owner),
         public: Some(image.public),
-        state: fixed(AVAILABLE),
+        state: fixed(state(image)),
         image_type: fixed("machine"),
         architecture: text(&image.architecture),
         platform_details: fixed("Linux/UNIX"),

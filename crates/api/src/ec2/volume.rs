@@ -5,7 +5,7 @@ use super::kind;
 use super::shown::{bool_text, fixed, none, number, operator, text, time};
 use crate::action::{Call, Read, actions};
 use model::filter::Field;
-use model::volume::{Attachment, Volume};
+use model::volume::{Attachment, FileState, Volume};
 use store::View;
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
@@ -79,6 +79,7 @@ impl Row<'_> {
     fn state(&self) -> &'static str {
         match (self.volume.deleting, &self.volume.attachment) {
             (true, _) => "deleting",
+            (false, _) if matches!(self.volume.file, FileState::Lost { .. }) => "error",
             (false, Some(_)) => "in-use",
             (false, None) => "available",
         }

@@ -297,6 +297,7 @@ fn image(owner: &str, number: u32, name: &str, public: bool) -> Image {
         size_gib: 2,
         boot: Boot::Kernel { command_line: "console=ttyS0".into() },
         login_user: "root".into(),
+        lost: None,
         created: Timestamp(START),
         tags: Tags::default(),
     }

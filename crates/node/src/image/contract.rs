@@ -3,6 +3,8 @@
 
 use super::Images;
 use model::ids::ImageId;
+use model::time::Timestamp;
+use model::volume::Loss;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +29,13 @@ pub(crate) async fn check(open: &dyn Fn() -> Arc<dyn Images>, stage: &dyn Fn(u32
     let mut list = open().list().await.unwrap();
     list.sort();
     assert_eq!(list, [id(1), id(2)], "found again after a restart");
+
+    assert_eq!(images.inspect(&id(1)).await.unwrap(), None);
+    assert_eq!(images.inspect(&id(3)).await.unwrap().map(|lost| lost.loss), Some(Loss::Missing));
+    images.adopt(&id(4), &stage(4)).await.unwrap();
+    images.set_aside(&id(4), "a test", Timestamp(0)).await.unwrap();
+    images.set_aside(&id(4), "a test", Timestamp(0)).await.unwrap();
+    assert_eq!(images.inspect(&id(4)).await.unwrap().map(|lost| lost.loss), Some(Loss::Missing));
 
     images.remove(&id(1)).await.unwrap();
     images.remove(&id(1)).await.unwrap();

@@ -1,11 +1,13 @@
 //! Images without files: what a simulated cloud runs on.
 
-use super::{Files, Images};
+use super::{Files, Images, Lost};
 use crate::Result;
 use crate::fake::{Failure, Host};
 use anyhow::bail;
 use async_trait::async_trait;
 use model::ids::ImageId;
+use model::time::Timestamp;
+use model::volume::Loss;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,10 @@ pub enum Call {
     List,
     /// [`Images::adopt`].
     Adopt,
+    /// [`Images::inspect`].
+    Inspect,
+    /// [`Images::set_aside`].
+    SetAside,
     /// [`Images::files`].
     Files,
     /// [`Images::remove`].
@@ -25,6 +31,8 @@ pub enum Call {
 #[derive(Debug, Default)]
 struct State {
     images: BTreeSet<ImageId>,
+    damaged: BTreeSet<ImageId>,
+    set_aside: BTreeSet<ImageId>,
 }
 
 /// The host's side: outlives the driver, as disks outlive a process. A clone is the same host.
@@ -36,6 +44,32 @@ impl FakeImageHost {
     #[must_use]
     pub fn images(&self) -> BTreeSet<ImageId> {
         self.0.state().images.clone()
+    }
+
+    /// What was set aside.
+    #[must_use]
+    pub fn set_aside(&self) -> BTreeSet<ImageId> {
+        self.0.state().set_aside.clone()
+    }
+
+    /// The files of an image vanish, or are back.
+    pub fn lose(&self, id: &ImageId, lost: bool) {
+        let mut state = self.0.state();
+        if lost {
+            state.images.remove(id)
+        } else {
+            state.images.insert(id.clone())
+        };
+    }
+
+    /// The files of an image are damaged, or whole again.
+    pub fn damage(&self, id: &ImageId, damaged: bool) {
+        let mut state = self.0.state();
+        if damaged {
+            state.damaged.insert(id.clone())
+        } else {
+            state.damaged.remove(id)
+        };
     }
 
     /// Makes the next call of this kind fail. Several add up, in order.
@@ -69,6 +103,28 @@ impl Images for FakeImages {
         tokio::task::yield_now().await;
         self.host.0.call(Call::Adopt, |state| {
             state.images.insert(id.clone());
+            Ok(())
+        })
+    }
+
+    async fn inspect(&self, id: &ImageId) -> Result<Option<Lost>> {
+        tokio::task::yield_now().await;
+        self.host.0.call(Call::Inspect, |state| {
+            let lost = |loss: Loss| Some(Lost { loss, why: format!("{id} is {loss}") });
+            Ok(match (state.images.contains(id), state.damaged.contains(id)) {
+                (false, _) => lost(Loss::Missing),
+                (true, true) => lost(Loss::Damaged),
+                (true, false) => None,
+            })
+        })
+    }
+
+    async fn set_aside(&self, id: &ImageId, _why: &str, _now: Timestamp) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.host.0.call(Call::SetAside, |state| {
+            if state.images.remove(id) {
+                state.set_aside.insert(id.clone());
+            }
             Ok(())
         })
     }

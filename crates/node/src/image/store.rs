@@ -1,12 +1,15 @@
 //! Images as directories.
 
-use super::{Files, Images};
+use super::{Files, Images, Lost};
 use crate::Result;
 use crate::durable;
+use crate::lost_found;
 use crate::volume::header::Header;
+use crate::volume::{Sight, check};
 use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
 use model::ids::ImageId;
+use model::time::Timestamp;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -50,6 +53,20 @@ impl Images for ImageStore {
     async fn adopt(&self, id: &ImageId, staged: &Path) -> Result<()> {
         let (path, staged) = (self.path(id), staged.to_owned());
         durable::blocking(move || adopt(&path, &staged)).await.with_context(|| format!("taking in image {id}"))
+    }
+
+    async fn inspect(&self, id: &ImageId) -> Result<Option<Lost>> {
+        let disk = self.path(id).join(DISK);
+        let seen = durable::blocking(move || check::inspect(&disk, None)).await.with_context(|| format!("image {id}"))?;
+        Ok(match seen {
+            Sight::Whole { .. } => None,
+            Sight::Lost { loss, why } => Some(Lost { loss, why }),
+        })
+    }
+
+    async fn set_aside(&self, id: &ImageId, why: &str, now: Timestamp) -> Result<()> {
+        let (path, why) = (self.path(id), why.to_owned());
+        durable::blocking(move || lost_found::set_aside(&path, &why, now)).await.with_context(|| format!("setting aside image {id}"))
     }
 
     async fn files(&self, id: &ImageId) -> Result<Files> {

@@ -1,9 +1,10 @@
 //! What every [`Volumes`] driver must do.
 #![allow(clippy::unwrap_used)]
 
-use super::Volumes;
+use super::{Sight, Volumes};
 use model::ids::{ImageId, VolumeId};
-use model::volume::Source;
+use model::time::Timestamp;
+use model::volume::{Loss, Source};
 use std::sync::Arc;
 
 const GIB: u64 = 1 << 30;
@@ -36,12 +37,25 @@ pub(crate) async fn check(open: &dyn Fn() -> Arc<dyn Volumes>, image: &ImageId) 
 
     volumes.ensure(&root, 8 * GIB, &Source::Image(image.clone())).await.unwrap();
     assert_eq!(volumes.files(&root).await.unwrap(), root_files, "a second call changes nothing");
+    let Sight::Whole { files: seen, bytes } = volumes.inspect(&root, 8 * GIB).await.unwrap() else { panic!("it is whole") };
+    assert_eq!((seen, bytes), (root_files, volumes.settle(&root).await.unwrap()));
+    let lost = async |id: &VolumeId, size| match volumes.inspect(id, size).await.unwrap() {
+        Sight::Lost { loss, .. } => loss,
+        whole @ Sight::Whole { .. } => panic!("{whole:?}"),
+    };
+    assert_eq!(lost(&root, 9 * GIB).await, Loss::Damaged, "a disk of another size is another disk");
+    assert_eq!(lost(&volume_id(9), GIB).await, Loss::Missing);
+    volumes.set_aside(&volume_id(9), "nothing", Timestamp(0)).await.unwrap();
 
     let absent = Source::Image(image_id(0xdead));
     assert!(volumes.ensure(&volume_id(3), GIB, &absent).await.is_err(), "a volume of an absent image");
     let mut list = open().list().await.unwrap();
     list.sort();
     assert_eq!(list, [blank.clone(), root.clone()], "found again after a restart, and nothing of the one that failed");
+
+    volumes.ensure(&volume_id(4), GIB, &Source::Blank).await.unwrap();
+    volumes.set_aside(&volume_id(4), "a test", Timestamp(0)).await.unwrap();
+    assert_eq!(lost(&volume_id(4), GIB).await, Loss::Missing);
 
     volumes.remove(&root).await.unwrap();
     volumes.remove(&root).await.unwrap();

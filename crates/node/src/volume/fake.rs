@@ -1,14 +1,15 @@
 //! Volumes without files: what a simulated cloud runs on.
 
-use super::{Files, Volumes};
+use super::{Files, Sight, Volumes};
 use crate::Result;
 use crate::fake::{Failure, Host};
 use crate::image::Images;
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use model::ids::VolumeId;
-use model::volume::Source;
-use std::collections::BTreeMap;
+use model::time::Timestamp;
+use model::volume::{Loss, Source};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +22,12 @@ pub enum Call {
     Ensure,
     /// [`Volumes::remove`].
     Remove,
+    /// [`Volumes::inspect`].
+    Inspect,
+    /// [`Volumes::settle`].
+    Settle,
+    /// [`Volumes::set_aside`].
+    SetAside,
     /// [`Volumes::files`].
     Files,
 }
@@ -37,6 +44,9 @@ pub struct FakeVolume {
 #[derive(Debug, Default)]
 struct State {
     volumes: BTreeMap<VolumeId, FakeVolume>,
+    damaged: BTreeSet<VolumeId>,
+    set_aside: BTreeMap<VolumeId, FakeVolume>,
+    made: u32,
 }
 
 /// The host's side: outlives the driver, as disks outlive a process. A clone is the same host.
@@ -48,6 +58,39 @@ impl FakeVolumeHost {
     #[must_use]
     pub fn volumes(&self) -> BTreeMap<VolumeId, FakeVolume> {
         self.0.state().volumes.clone()
+    }
+
+    /// What was set aside.
+    #[must_use]
+    pub fn set_aside(&self) -> BTreeMap<VolumeId, FakeVolume> {
+        self.0.state().set_aside.clone()
+    }
+
+    /// How many volumes were ever made.
+    #[must_use]
+    pub fn made(&self) -> u32 {
+        self.0.state().made
+    }
+
+    /// The file of a volume vanishes; it is given back, to be put back.
+    #[must_use]
+    pub fn lose(&self, id: &VolumeId) -> Option<FakeVolume> {
+        self.0.state().volumes.remove(id)
+    }
+
+    /// Puts a volume's file back.
+    pub fn put_back(&self, id: &VolumeId, volume: FakeVolume) {
+        self.0.state().volumes.insert(id.clone(), volume);
+    }
+
+    /// The file of a volume is damaged, or whole again.
+    pub fn damage(&self, id: &VolumeId, damaged: bool) {
+        let mut state = self.0.state();
+        if damaged {
+            state.damaged.insert(id.clone())
+        } else {
+            state.damaged.remove(id)
+        };
     }
 
     /// Makes the next call of this kind fail. Several add up, in order.
@@ -85,7 +128,10 @@ impl Volumes for FakeVolumes {
             self.images.files(image).await.with_context(|| format!("volume {id}"))?;
         }
         self.host.0.call(Call::Ensure, |state| {
-            state.volumes.entry(id.clone()).or_insert_with(|| FakeVolume { size_bytes, source: source.clone() });
+            if !state.volumes.contains_key(id) {
+                state.volumes.insert(id.clone(), FakeVolume { size_bytes, source: source.clone() });
+                state.made += 1;
+            }
             Ok(())
         })
     }
@@ -94,6 +140,38 @@ impl Volumes for FakeVolumes {
         tokio::task::yield_now().await;
         self.host.0.call(Call::Remove, |state| {
             state.volumes.remove(id);
+            Ok(())
+        })
+    }
+
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<Sight> {
+        tokio::task::yield_now().await;
+        let found = self.host.0.call(Call::Inspect, |state| Ok((state.volumes.get(id).cloned(), state.damaged.contains(id))))?;
+        let lost = |loss: Loss| Ok(Sight::Lost { loss, why: format!("{id}.qcow2 is {loss}") });
+        let volume = match found {
+            (None, _) => return lost(Loss::Missing),
+            (Some(volume), damaged) if damaged || volume.size_bytes != size_bytes => return lost(Loss::Damaged),
+            (Some(volume), _) => volume,
+        };
+        if let Source::Image(image) = &volume.source
+            && self.images.inspect(image).await?.is_some_and(|lost| lost.loss == Loss::Missing)
+        {
+            return lost(Loss::Damaged);
+        }
+        Ok(Sight::Whole { files: self.files(id).await?, bytes: size_bytes })
+    }
+
+    async fn settle(&self, id: &VolumeId) -> Result<u64> {
+        tokio::task::yield_now().await;
+        self.host.0.call(Call::Settle, |state| Ok(state.volumes.get(id).with_context(|| format!("no volume {id}"))?.size_bytes))
+    }
+
+    async fn set_aside(&self, id: &VolumeId, _why: &str, _now: Timestamp) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.host.0.call(Call::SetAside, |state| {
+            if let Some(volume) = state.volumes.remove(id) {
+                state.set_aside.insert(id.clone(), volume);
+            }
             Ok(())
         })
     }

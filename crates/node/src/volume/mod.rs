@@ -1,5 +1,6 @@
 //! Volumes' files.
 
+pub(crate) mod check;
 #[cfg(test)]
 mod contract;
 pub mod fake;
@@ -9,7 +10,8 @@ pub mod qcow2;
 use crate::Result;
 use async_trait::async_trait;
 use model::ids::VolumeId;
-use model::volume::Source;
+use model::time::Timestamp;
+use model::volume::{Loss, Source};
 use std::path::PathBuf;
 
 /// Makes and deletes volumes. Every call may be repeated.
@@ -18,14 +20,46 @@ pub trait Volumes: Send + Sync {
     /// The volumes there is anything of.
     async fn list(&self) -> Result<Vec<VolumeId>>;
 
-    /// Makes a volume of `size_bytes` from its source, unless it is there. What an image holds is never copied.
+    /// Makes a volume of `size_bytes` from its source, unless it is there. What an image holds is never copied. Only for a volume that was never
+    /// in use: what was lost is not made anew.
     async fn ensure(&self, id: &VolumeId, size_bytes: u64, source: &Source) -> Result<()>;
 
     /// Deletes a volume. Without one: does nothing.
     async fn remove(&self, id: &VolumeId) -> Result<()>;
 
+    /// Looks at a volume that was made, of `size_bytes`.
+    ///
+    /// # Errors
+    /// If what there is can't be known, which must not be taken for lost.
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<Sight>;
+
+    /// Brings a volume that nobody writes to the disk, and says how long its file is, in bytes.
+    async fn settle(&self, id: &VolumeId) -> Result<u64>;
+
+    /// Moves a volume to `lost+found`. Without one: does nothing.
+    async fn set_aside(&self, id: &VolumeId, why: &str, now: Timestamp) -> Result<()>;
+
     /// Where a volume's bytes are.
     async fn files(&self, id: &VolumeId) -> Result<Files>;
+}
+
+/// What there is of a volume that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// All that a machine needs of it.
+    Whole {
+        /// Where it is.
+        files: Files,
+        /// The length of the file that is written to.
+        bytes: u64,
+    },
+    /// Its file, or one that it stands on, is missing or damaged.
+    Lost {
+        /// In what way.
+        loss: Loss,
+        /// Which file, and what is wrong with it.
+        why: String,
+    },
 }
 
 /// A chain of files that is one disk.

@@ -1,22 +1,22 @@
 //! Volumes as qcow2 files, copied on write from their image.
 
+use super::check::{self, CHAIN_FILES_MAX};
 use super::header::{self, Header};
-use super::{Files, Volumes};
+use super::{Files, Sight, Volumes};
 use crate::Result;
 use crate::durable;
 use crate::image::Images;
+use crate::lost_found;
 use anyhow::{Context as _, bail, ensure};
 use async_trait::async_trait;
 use model::ids::VolumeId;
+use model::time::Timestamp;
 use model::volume::Source;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-
-/// The most files a disk may be a chain of. An image has no backing file, so that today's chains have at most 2.
-const CHAIN_FILES_MAX: usize = 16;
 
 /// The driver: a directory with `<volume>.qcow2` files, which only root can open.
 ///
@@ -87,6 +87,25 @@ impl Volumes for Qcow2Volumes {
     async fn remove(&self, id: &VolumeId) -> Result<()> {
         let path = self.path(id);
         durable::blocking(move || durable::file_remove(&path)).await.with_context(|| format!("deleting volume {id}"))
+    }
+
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<Sight> {
+        let top = self.path(id);
+        durable::blocking(move || check::inspect(&top, Some(size_bytes))).await.with_context(|| format!("volume {id}"))
+    }
+
+    async fn settle(&self, id: &VolumeId) -> Result<u64> {
+        let path = self.path(id);
+        let settle = move || {
+            durable::sync(&path)?;
+            Ok(std::fs::metadata(&path)?.len())
+        };
+        durable::blocking(settle).await.with_context(|| format!("volume {id}"))
+    }
+
+    async fn set_aside(&self, id: &VolumeId, why: &str, now: Timestamp) -> Result<()> {
+        let (path, why) = (self.path(id), why.to_owned());
+        durable::blocking(move || lost_found::set_aside(&path, &why, now)).await.with_context(|| format!("setting aside volume {id}"))
     }
 
     async fn files(&self, id: &VolumeId) -> Result<Files> {
@@ -222,6 +241,52 @@ mod tests {
         let volumes = Qcow2Volumes::open(&directory, images).unwrap();
         assert_eq!(volumes.list().await.unwrap(), [volume_id(1)]);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+    }
+
+    /// What can become of a file, and that each is told from a whole one.
+    #[tokio::test]
+    async fn a_file_that_is_not_what_it_was_is_lost() {
+        use model::volume::Loss;
+        let root = scratch();
+        let volumes = Qcow2Volumes::open(&root.path().join("volumes"), with_image(root.path()).await).unwrap();
+        let id = volume_id(1);
+        volumes.ensure(&id, 8 * GIB, &Source::Image(image_id(1))).await.unwrap();
+        let top = volumes.files(&id).await.unwrap().top;
+        // Written to at both ends, so that tables lie at the end of the file.
+        qemu_io(&top, &["write -P 0x77 0 64k", "write -P 0x77 7G 64k"]);
+        let whole = std::fs::read(&top).unwrap();
+        let sight = async || volumes.inspect(&id, 8 * GIB).await.unwrap();
+        let lost = async |says: &str| match volumes.inspect(&id, 8 * GIB).await.unwrap() {
+            Sight::Lost { loss, why } if why.contains(says) => loss,
+            other @ (Sight::Whole { .. } | Sight::Lost { .. }) => panic!("{says}: {other:?}"),
+        };
+        assert!(matches!(sight().await, Sight::Whole { bytes, .. } if bytes == whole.len() as u64));
+        std::fs::write(&top, b"").unwrap();
+        assert_eq!(lost("empty").await, Loss::Damaged);
+        for length in [1, 60, 104, 70_000, 200_000, 300_000] {
+            std::fs::write(&top, &whole[..length]).unwrap();
+            assert_eq!(lost("damaged").await, Loss::Damaged, "cut at {length}");
+        }
+        std::fs::write(&top, vec![0; whole.len()]).unwrap();
+        assert_eq!(lost("not a qcow2 file").await, Loss::Damaged);
+        std::fs::remove_file(&top).unwrap();
+        assert_eq!(lost("is missing").await, Loss::Missing);
+        std::fs::write(&top, &whole).unwrap();
+        assert!(matches!(sight().await, Sight::Whole { .. }));
+
+        let image = root.path().join("images/ami-00000000000000001");
+        std::fs::rename(&image, root.path().join("images/kept")).unwrap();
+        assert_eq!(lost("images/ami-00000000000000001/disk.qcow2, which").await, Loss::Damaged);
+        std::fs::create_dir(&image).unwrap();
+        std::fs::write(image.join("disk.qcow2"), b"").unwrap();
+        assert_eq!(lost("disk.qcow2 is damaged").await, Loss::Damaged);
+        std::fs::remove_dir_all(&image).unwrap();
+        std::fs::rename(root.path().join("images/kept"), &image).unwrap();
+        assert!(matches!(sight().await, Sight::Whole { .. }));
+        // Set aside, it still finds its image.
+        volumes.set_aside(&id, "a test", Timestamp(0)).await.unwrap();
+        let aside = root.path().join("lost+found").join(top.file_name().unwrap());
+        assert!(matches!(check::inspect(&aside, Some(8 * GIB)).unwrap(), Sight::Whole { .. }));
     }
 
     #[tokio::test]

@@ -186,6 +186,8 @@ async fn status(parts: &Parts) -> Result<Status> {
         node::network::WayOut::None(why) => format!("none: {why}"),
     };
     let stored = parts.objects.usage();
+    let data_dir = parts.data_dir.clone();
+    let lost = tokio::task::spawn_blocking(move || crate::lost_found::notes(&data_dir)).await?;
     let (scrub, damage) = parts.scrub.tell();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -214,6 +216,14 @@ async fn status(parts: &Parts) -> Result<Status> {
         scrub,
         destinations: storage.destinations,
         access_logs_failing: storage.log_troubles,
-        notes: parts.reconciler.notes().into_iter().chain(damage).chain(storage.notes).chain(parts.index_kept.notes()).collect(),
+        notes: parts
+            .reconciler
+            .notes()
+            .into_iter()
+            .chain(damage)
+            .chain(storage.notes)
+            .chain(parts.index_kept.notes())
+            .chain(lost)
+            .collect(),
     })
 }

@@ -4,7 +4,7 @@ use super::marker::{self, MARKER, Part, Root};
 use super::{DATABASE, draw, traces};
 use anyhow::{Context as _, Result, bail, ensure};
 use model::image::Image;
-use model::instance::{Instance, State};
+use model::instance::Instance;
 use model::volume::Volume;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -151,7 +151,7 @@ fn volumes_known(data_dir: &Path, snapshot: &Snapshot) -> Result<()> {
     let have = traces::volumes(data_dir)?;
     let unknown = have.iter().filter(|id| snapshot.find::<Volume>(id).is_none());
     refuse_unknown(data_dir, "volumes", unknown)?;
-    let made = snapshot.all::<Instance>().filter(|(_, i)| i.run > 1 || !matches!(i.state, State::Pending)).flat_map(|(_, i)| &i.volumes);
+    let made = snapshot.all::<Instance>().filter(|(_, i)| i.has_run()).flat_map(|(_, i)| &i.volumes);
     let made: BTreeSet<_> = made.filter(|id| snapshot.find::<Volume>(id).is_some_and(|(_, v)| !v.deleting)).collect();
     ensure!(
         made.is_empty() || made.iter().any(|id| have.contains(id)),

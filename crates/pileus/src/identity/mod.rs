@@ -6,6 +6,7 @@
 //! - [`stamp`] makes a directory whole again after its database was put back: it takes the database for the truth, begins a new epoch and
 //!   writes all markers. A restore copies `state.db` and the parts, and then calls it; the markers of the backup needn't be copied.
 
+mod guard;
 mod judge;
 mod marker;
 mod traces;
@@ -13,6 +14,7 @@ mod traces;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use guard::Guarded;
 pub(crate) use marker::Root;
 
 use anyhow::{Context as _, Result};
@@ -131,6 +133,17 @@ impl DataDirectory {
         Ok(())
     }
 
+    /// Lets the marker name the newest revision: for files that are about to be made for a document.
+    pub(crate) async fn raise_to_newest(&self) -> Result<()> {
+        self.raise(self.store.snapshot().revision()).await
+    }
+
+    /// Checks that a part is still the directory that this cloud marked: its disk may have been unmounted.
+    pub(crate) async fn part_check(&self, part: Part) -> Result<()> {
+        let (path, cloud) = (self.path.clone(), self.cloud.clone());
+        tokio::task::spawn_blocking(move || judge::part_check(&path, part, &cloud)).await?
+    }
+
     /// Brings the marker up to the database's revision now and then, until `stop` turns true.
     pub(crate) async fn keep(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut commits = self.store.changed();
@@ -149,8 +162,7 @@ impl DataDirectory {
 
     /// Brings the marker up to the database's revision. A disk that is full now will have room later.
     pub(crate) async fn raise_or_warn(&self) {
-        let revision = self.store.snapshot().revision();
-        if let Err(error) = self.raise(revision).await {
+        if let Err(error) = self.raise_to_newest().await {
             tracing::warn!(error = format!("{error:#}"), "the data directory's marker is behind its database");
         }
     }

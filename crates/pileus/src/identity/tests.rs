@@ -5,6 +5,7 @@ use super::marker::MARKER;
 use super::*;
 use model::account::Account;
 use model::time::Timestamp;
+use node::volume::Volumes as _;
 use tempfile::TempDir;
 
 struct World(TempDir);
@@ -273,7 +274,16 @@ async fn the_mark_is_raised_before_it_is_relied_on() {
         raised.await.unwrap().unwrap();
     }
     assert_eq!(Root::read(world.dir()).unwrap().unwrap().revision, 41);
-    std::fs::remove_dir_all(world.path("volumes")).unwrap();
-    assert!(judge::part_check(world.dir(), Part::Volumes, directory.cloud()).is_err());
-    assert!(judge::part_check(world.dir(), Part::Images, directory.cloud()).is_ok());
+    commits(&store, 1).await;
+
+    // A volume's file is made after its revision is named, and not into a directory that isn't the cloud's.
+    let hosts = node::volume::fake::FakeVolumeHost::default();
+    let images = Arc::new(node::image::fake::FakeImages::new(node::image::fake::FakeImageHost::default()));
+    let volumes = Guarded::new(directory.clone(), Arc::new(node::volume::fake::FakeVolumes::new(hosts.clone(), images)));
+    let make = async |id: &str| volumes.ensure(&id.parse().unwrap(), 1 << 30, &model::volume::Source::Blank).await;
+    make("vol-00000001").await.unwrap();
+    assert_eq!(Root::read(world.dir()).unwrap().unwrap().revision, 42);
+    std::fs::remove_file(world.path("volumes/.pileus")).unwrap();
+    assert!(format!("{:#}", make("vol-00000002").await.unwrap_err()).contains("may not be mounted"));
+    assert_eq!(hosts.volumes().len(), 1);
 }

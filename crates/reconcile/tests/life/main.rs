@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crashes;
+mod lost;
 mod running;
 mod stories;
 mod surroundings;

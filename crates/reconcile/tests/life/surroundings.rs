@@ -122,6 +122,9 @@ async fn what_nobody_wants_is_swept_but_not_at_once() {
     assert_eq!(world.machines.machines().len(), 2, "a machine that was found once is looked for again");
     world.later(11_000);
     cloud.settle().await;
+    // It was told to power off, and did.
+    world.later(6_000);
+    cloud.settle().await;
     assert_eq!(world.machines.machines().keys().collect::<Vec<_>>(), [&id(1)]);
     assert_eq!(world.network.vpcs().keys().collect::<Vec<_>>(), [&vpc_id()]);
     assert_eq!((world.volumes.volumes().len(), world.images.images().len()), (2, 2));
@@ -131,6 +134,11 @@ async fn what_nobody_wants_is_swept_but_not_at_once() {
     }
     assert_eq!(world.volumes.volumes().keys().collect::<Vec<_>>(), [&volume_id(1)]);
     assert_eq!(world.images.images(), [image_id()].into());
+    assert_eq!(
+        (world.volumes.set_aside().len(), world.images.set_aside().len()),
+        (1, 1),
+        "nothing that this process did not see deleted is deleted"
+    );
     assert_eq!(cloud.state(1), "running");
 }
 
@@ -179,7 +187,7 @@ async fn an_image_stays_while_anything_stands_on_it() {
     assert_eq!(world.images.images().len(), 1);
     cloud.wish(1, Event::TerminateWanted { force: true }).await;
     long(cloud).await;
-    assert!(world.images.images().is_empty());
+    assert!(world.images.images().is_empty() && world.images.set_aside().is_empty(), "its document was seen deleted");
 }
 
 #[tokio::test]

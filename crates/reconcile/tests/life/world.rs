@@ -244,6 +244,7 @@ fn an_image(scope: &Scope) -> Image {
         size_gib: 1,
         boot: Boot::Kernel { command_line: "console=ttyS0".into() },
         login_user: "root".into(),
+        lost: None,
         created: Timestamp(0),
         tags: Tags::default(),
     }
@@ -300,6 +301,8 @@ pub(crate) fn a_volume(n: u8, now: Timestamp) -> Volume {
         volume_type: "gp3".into(),
         source: Source::Image(image_id()),
         snapshot_id: None,
+        file: volume::FileState::Wanted,
+        file_bytes_min: 0,
         attachment: Some(volume::Attachment {
             instance_id: id(n),
             device_name: "/dev/xvda".into(),

@@ -18,7 +18,7 @@ use model::instance_type::{self, InstanceType, Support, taken};
 use model::key_pair::KeyPair;
 use model::metadata::MetadataOptions;
 use model::tag::{Tags, metadata_key_ok, metadata_key_refusal};
-use model::volume::{Attachment, Volume};
+use model::volume::{Attachment, FileState, Volume};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{AccountTx, IdempotencyToken, TokenId, View};
@@ -171,7 +171,11 @@ fn image(view: View<'_>, id: Option<&str>) -> Result<Arc<Image>, ApiError> {
     let text = id.filter(|t| !t.is_empty()).ok_or_else(|| missing("ImageId"))?;
     let id: ImageId = kind::IMAGE.parse(text)?;
     let found = view.get::<Image>(&id).or_else(|| view.find_public_image(&id));
-    found.cloned().ok_or_else(|| kind::IMAGE.not_found(&[id]))
+    let image = found.cloned().ok_or_else(|| kind::IMAGE.not_found(std::slice::from_ref(&id)))?;
+    if image.lost.is_some() {
+        return Err(ApiError::new("InvalidAMIID.Unavailable", format!("The image ID '[{id}]' is not available")));
+    }
+    Ok(image)
 }
 
 /// The type of this name. A name that AWS doesn't have is an invalid value. A type that this cloud's host can't run is refused with the
@@ -396,6 +400,8 @@ fn volume_put(call: &mut Call, tx: &mut AccountTx<'_>, plan: &Plan, disk: &Disk,
         volume_type: disk.volume_type.clone(),
         source: disk.source.clone(),
         snapshot_id: disk.snapshot_id.clone(),
+        file: FileState::Wanted,
+        file_bytes_min: 0,
         attachment: Some(Attachment {
             instance_id: instance.clone(),
             device_name: disk.device_name.clone(),
