@@ -14,7 +14,9 @@ WARM = 20
 
 
 def image(client):
-    return re.search(r"<imageId>(ami-[0-9a-f]+)</imageId>", client.call("DescribeImages")[1])[1]
+    """An image for x86-64 whose name both servers have."""
+    wanted = {"Filter.1.Name": "name", "Filter.1.Value.1": "amzn2-ami-hvm-2.0.*", "Filter.2.Name": "architecture", "Filter.2.Value.1": "x86_64"}
+    return re.search(r"<imageId>(ami-[0-9a-f]+)</imageId>", client.call("DescribeImages", **wanted)[1])[1]
 
 
 def disk_write(file):

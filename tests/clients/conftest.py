@@ -34,8 +34,8 @@ def cloud():
 
 @pytest.fixture(scope="session")
 def image(cloud):
-    """The simulated cloud's one public image."""
-    [found] = cloud.client().describe_images()["Images"]
+    """The first account's image, which is public."""
+    [found] = cloud.client().describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": ["tiny"]}])["Images"]
     return found["ImageId"]
 
 

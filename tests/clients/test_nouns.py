@@ -91,8 +91,3 @@ def test_tags_by_the_cli_and_the_resource_model(cloud, image):
     cloud.aws("ec2", "delete-tags", "--resources", *things, "--tags", "Key=Name")
     assert {t["Key"] for t in ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": things}])["Tags"]} == {"empty"}
     ec2.terminate_instances(InstanceIds=[instance])
-
-
-def test_the_public_image_is_found_as_amazons(cloud, image):
-    [found] = cloud.client().describe_images(Owners=["amazon"], Filters=[{"Name": "state", "Values": ["available"]}])["Images"]
-    assert (found["ImageId"], found["Public"]) == (image, True)

@@ -71,10 +71,6 @@ def test_another_tenants_guest_is_not_reached_even_at_the_same_address(cloud):
     told = cloud.instance(mine)
     other = cloud.account("neighbour")
     client = cloud.client(credentials=other)
-    # The image is the first account's own: to a stranger it doesn't exist.
-    with pytest.raises(client.exceptions.ClientError) as refused:
-        client.run_instances(ImageId=cloud.image, InstanceType="t3.nano", MinCount=1, MaxCount=1)
-    assert refused.value.response["Error"]["Code"] == "InvalidAMIID.NotFound"
     for call, words in [(client.describe_instances, {"InstanceIds": [mine]}), (client.stop_instances, {"InstanceIds": [mine]}),
                         (client.terminate_instances, {"InstanceIds": [mine]}), (client.get_console_output, {"InstanceId": mine})]:
         with pytest.raises(client.exceptions.ClientError) as refused:

@@ -80,7 +80,7 @@ pub fn account_create(tx: &mut SystemTx<'_>, name: &str, now: Timestamp, rng: &m
     }
     let id = loop {
         let id = account::account_id(rng);
-        if tx.account(&id).is_none() {
+        if tx.account(&id).is_none() && !id.is_image_vendor() {
             break id;
         }
     };

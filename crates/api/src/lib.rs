@@ -3,6 +3,7 @@
 pub mod account;
 mod action;
 pub mod bootstrap;
+pub mod catalogue;
 mod cloud;
 mod ec2;
 mod gate;

@@ -263,6 +263,12 @@ fn image(boot: Boot) -> Image {
         lost: None,
         created: THEN,
         tags: Tags::default(),
+        content: None,
+        launch_permissions: BTreeSet::new(),
+        source: None,
+        root_volume_type: "gp3".into(),
+        boot_mode: "legacy-bios".into(),
+        imds_v2: false,
     }
 }
 

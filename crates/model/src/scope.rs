@@ -3,6 +3,15 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 
+/// AWS's accounts that own the public images of Amazon Linux, Ubuntu (Canonical) and Debian. No account here is one of them.
+pub const IMAGE_VENDORS: [&str; 3] = [AMAZON, CANONICAL, DEBIAN];
+/// The owner of Amazon Linux.
+pub const AMAZON: &str = "137112412989";
+/// The owner of Ubuntu.
+pub const CANONICAL: &str = "099720109477";
+/// The owner of Debian.
+pub const DEBIAN: &str = "136693071363";
+
 /// Twelve decimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountId(Arc<str>);
@@ -12,6 +21,12 @@ impl AccountId {
     #[must_use]
     pub fn cloud() -> Self {
         Self("000000000000".into())
+    }
+
+    /// Whether it is one of [`IMAGE_VENDORS`].
+    #[must_use]
+    pub fn is_image_vendor(&self) -> bool {
+        IMAGE_VENDORS.contains(&self.as_str())
     }
 
     /// The digits.

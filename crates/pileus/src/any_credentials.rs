@@ -49,7 +49,7 @@ impl AnyCredentials {
 
     /// Resets the cloud; says how that ended.
     pub(crate) async fn reset(&self) -> (http::StatusCode, String) {
-        match reset::reset(&self.store, &self.objects).await {
+        match reset::reset(&self.store, &self.objects, self.clock.now()).await {
             Ok(()) => (http::StatusCode::OK, "{\"status\":\"ok\"}".into()),
             Err(error) => {
                 let error = format!("{error:#}");

@@ -220,13 +220,14 @@ EXAMPLES
     pileus fsck objects --rebuild"
     )]
     Fsck(FsckCommand),
-    /// Build or import machine images.
+    /// Build, import, list and remove machine images.
     #[command(
         subcommand,
         after_long_help = "\
 EXAMPLES
     pileus image build tiny
-    pileus image import debian-12-generic-amd64.qcow2 --name debian-12 --login-user debian"
+    pileus image import debian-12-generic-amd64.qcow2 --name debian-12 --login-user debian --public
+    pileus image list"
     )]
     Image(ImageCommand),
 }
@@ -401,9 +402,49 @@ pub(crate) struct ForwardArgs {
     pub(crate) ports: Vec<PortForward>,
 }
 
+/// Whose an image is to be, and where.
+#[derive(Debug, Args)]
+pub(crate) struct ImagePlaceArgs {
+    /// The owner: an account's name or id [default: the first account].
+    #[arg(long, value_name = "NAME|ID")]
+    pub(crate) account: Option<String>,
+    /// A region it is to be in, or `all`; may be repeated.
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Vec<String>,
+}
+
+impl From<ImagePlaceArgs> for api::operator::ImagePlaces {
+    fn from(args: ImagePlaceArgs) -> Self {
+        Self { account: args.account, regions: args.region }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageImportArgs {
+    /// The disk image.
+    pub(crate) file: PathBuf,
+    /// The image's name.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// A description.
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+    /// The user that `pileus ssh` logs in as.
+    #[arg(long, default_value = "root")]
+    pub(crate) login_user: String,
+    #[command(flatten)]
+    pub(crate) place: ImagePlaceArgs,
+    /// Let every account launch it.
+    #[arg(long)]
+    pub(crate) public: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Build an image from Debian's packages and register it; prints its id.
+    ///
+    /// The image is public and in every region unless told otherwise. It has an id of its own in each region; the one in the configured
+    /// region is printed, and `pileus image list` has the others. All share one file.
     ///
     /// Works in the data directory of the running cloud, as root. The packages are kept in its `cache/`, or in the directory that
     /// PILEUS_CACHE_DIR names.
@@ -411,6 +452,7 @@ pub(crate) enum ImageCommand {
 EXAMPLES
     pileus image build tiny
     image=$(pileus image build tiny --name tiny-2)  the id alone is on standard output
+    pileus image build tiny --account team-a --region eu-west-1 --public=false
     PILEUS_CACHE_DIR=/srv/cache pileus image build tiny")]
     Build {
         /// Which one: `tiny` is Debian's cloud kernel with busybox and dropbear, under 64 MiB.
@@ -419,26 +461,58 @@ EXAMPLES
         /// The image's name.
         #[arg(long, default_value = "tiny")]
         name: String,
+        #[command(flatten)]
+        place: ImagePlaceArgs,
+        /// Let every account launch it.
+        #[arg(
+            long,
+            value_name = "BOOL",
+            default_value_t = true,
+            default_missing_value = "true",
+            num_args = 0..=1,
+            require_equals = true,
+            action = clap::ArgAction::Set
+        )]
+        public: bool,
     },
     /// Import a disk image (raw or qcow2) that boots by itself, and register it; prints its id.
+    ///
+    /// Only its owner can launch it, in the configured region, unless told otherwise. An owner shares an image with other accounts by
+    /// `aws ec2 modify-image-attribute`, and brings it to other regions by `aws ec2 copy-image`.
     ///
     /// A qcow2 that names any other file (backing file, external data file) is refused.
     #[command(after_long_help = "\
 EXAMPLES
     pileus image import debian-12-generic-amd64.qcow2 --name debian-12 --login-user debian
-    pileus image import disk.raw --name mine --description 'what it is for'")]
-    Import {
-        /// The disk image.
-        file: PathBuf,
-        /// The image's name.
+    pileus image import disk.raw --name mine --description 'what it is for' --account team-a
+    pileus image import disk.raw --name ours --public --region us-east-1 --region eu-west-1")]
+    Import(ImageImportArgs),
+    /// List the images of all accounts and regions.
+    ///
+    /// FILES is the directory in `images/` that an image's disk is in; images that share it take its space once.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus image list
+    pileus image list --json | jq -r '.[] | select(.Name == \"tiny\") | [.Region, .ImageId] | @tsv'")]
+    List {
+        /// Print JSON instead of a table.
         #[arg(long)]
-        name: String,
-        /// A text for people.
+        json: bool,
+    },
+    /// Deregister an image, whoever owns it; prints the ids of what was deregistered.
+    ///
+    /// Its instances go on. Its file is deleted when no image and no volume stands on it any longer.
+    #[command(after_long_help = "\
+EXAMPLES
+    pileus image rm ami-0e1b3fb99e8d4c05c
+    pileus image rm --all-regions ami-0e1b3fb99e8d4c05c")]
+    Rm {
+        /// The image.
+        #[arg(value_name = "ID")]
+        image: String,
+        /// Also the images of the same owner, name and files in other regions.
         #[arg(long)]
-        description: Option<String>,
-        /// The user that `pileus ssh` logs in as.
-        #[arg(long, default_value = "root")]
-        login_user: String,
+        all_regions: bool,
     },
 }
 

@@ -59,10 +59,10 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(error) => Err(error),
         },
-        Command::Image(ImageCommand::Build { kind: _, name }) => commands::image::build_tiny(dir, name),
-        Command::Image(ImageCommand::Import { file, name, description, login_user }) => {
-            commands::image::import(dir, &file, name, description, login_user)
-        }
+        Command::Image(ImageCommand::Build { kind: _, name, place, public }) => commands::image::build_tiny(dir, name, place, public),
+        Command::Image(ImageCommand::Import(args)) => commands::image::import(dir, args),
+        Command::Image(ImageCommand::List { json }) => commands::image::list(dir, json),
+        Command::Image(ImageCommand::Rm { image, all_regions }) => commands::image::remove(dir, &image, all_regions),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

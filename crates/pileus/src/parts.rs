@@ -12,12 +12,10 @@ use api::ports::{Console, PortError, Ports};
 use async_trait::async_trait;
 use model::capacity::{Host, Overcommit};
 use model::fault::NoFaults;
-use model::ids::{ImageId, InstanceId};
-use model::image::Image;
+use model::ids::InstanceId;
 use model::machine::Accelerator;
-use model::scope::Scope;
 use model::time::{Clock, Timestamp};
-use model::volume::{Source, Volume};
+use model::volume::Volume;
 use node::hypervisor::Hypervisor;
 use node::hypervisor::fake::{FakeHypervisor, FakeHypervisorHost};
 use node::hypervisor::qemu::{AcceleratorChoice, Qemu, QemuConfig, UserRange};
@@ -33,6 +31,7 @@ use node::volume::qcow2::Qcow2Volumes;
 use objects::{MasterKey, Objects};
 use reconcile::directory::StoreDirectory;
 use reconcile::{Drivers, HostFacts, LinuxHost, Reconciler};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{Mode, Store};
@@ -112,7 +111,11 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulation: Simulatio
     let changed = Arc::new(Notify::new());
     let restart_guests = config.hypervisor.restart_guests;
     let (drivers, host_facts, accelerator): (Drivers, Arc<dyn HostFacts>, _) = if simulate {
-        simulated_image(&store, &config, now).await?;
+        let catalogue = store.write(move |tx| {
+            api::catalogue::catalogue_ensure(tx, now);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = catalogue.await?;
         let drivers = simulated(&store, clock.clone(), changed.clone()).await?;
         (drivers, Arc::new(SimulatedHost(now.iso8601())), ("none", "the cloud is simulated".to_owned()))
     } else {
@@ -247,14 +250,11 @@ pub(crate) fn accelerator_name(accelerator: Accelerator) -> &'static str {
 async fn simulated(store: &Store, clock: Arc<dyn Clock>, changed: Arc<Notify>) -> Result<Drivers> {
     let images = Arc::new(FakeImages::new(FakeImageHost::default()));
     let snapshot = store.snapshot();
-    for (_, image) in snapshot.all::<Image>() {
-        images.adopt(&image.id, Path::new("")).await?;
+    for content in snapshot.image_contents().collect::<BTreeSet<_>>() {
+        images.adopt(content, Path::new("")).await?;
     }
     let volumes = FakeVolumes::new(FakeVolumeHost::default(), images.clone());
     for (_, volume) in snapshot.all::<Volume>() {
-        if let Source::Image(image) = &volume.source {
-            images.adopt(image, Path::new("")).await?;
-        }
         volumes.ensure(&volume.id, volume.size_bytes(), &volume.source).await?;
     }
     Ok(Drivers {
@@ -263,26 +263,6 @@ async fn simulated(store: &Store, clock: Arc<dyn Clock>, changed: Arc<Notify>) -
         volumes: Arc::new(volumes),
         images,
     })
-}
-
-/// The one public image of a simulated cloud.
-async fn simulated_image(store: &Store, config: &Config, now: Timestamp) -> Result<()> {
-    let scope = Scope { account: model::scope::AccountId::cloud(), region: config.region.parse()? };
-    if store.snapshot().of(&scope).count::<Image>() > 0 {
-        return Ok(());
-    }
-    let wanted = api::operator::ImageWanted {
-        name: "simulated".into(),
-        description: Some("An image without content, for simulated instances".into()),
-        size_gib: 1,
-        boot: model::image::Boot::Firmware,
-        login_user: "root".into(),
-        public: true,
-    };
-    let mut rng = rand::rng();
-    let id = ImageId::generate(&mut rng);
-    store.write(move |tx| api::operator::image_register(tx, &scope, id, wanted, now, &mut rand::rng())).await??;
-    Ok(())
 }
 
 pub(crate) fn overcommit(config: &Config) -> Overcommit {

@@ -1,14 +1,16 @@
 //! Taking a simulated cloud back to its beginning.
 
 use anyhow::{Context as _, Result};
+use model::time::Timestamp;
 use objects::{Error, Objects};
 use store::{Mode, Store};
 
 /// Removes what all accounts have, and the accounts that were made at the first use of unknown keys.
-pub(crate) async fn reset(store: &Store, objects: &Objects) -> Result<()> {
+pub(crate) async fn reset(store: &Store, objects: &Objects, now: Timestamp) -> Result<()> {
     anyhow::ensure!(store.mode() == Mode::Simulated, "only a simulated cloud can be reset; this one is real");
-    let cleared = store.write(|tx| {
+    let cleared = store.write(move |tx| {
         api::account::reset(tx);
+        api::catalogue::catalogue_renew(tx, now);
         Ok::<_, std::convert::Infallible>(())
     });
     match cleared.await? {

@@ -1,26 +1,32 @@
-//! Images: their files stay as long as anything stands on them, which may be longer than their documents.
+//! Images: their files stay as long as anything stands on them, which may be longer than the images can be launched.
 
 use crate::Reconciler;
 use crate::error::{CALL_TIMEOUT, Stop, call};
 use crate::sweep::IMAGE_ORPHAN_MILLIS;
 use crate::table::Sweep;
 use model::ids::ImageId;
-use model::image::Image;
+use model::image::{DeregisteredImage, Image, ImageTags};
 use model::instance::{Instance, State};
-use model::volume::{Source, Volume};
-use std::collections::BTreeSet;
+use model::scope::Scope;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
-use store::Snapshot;
+use store::{Document, Noun, Snapshot};
 
-/// The images whose files are needed: those that can be launched, those that a volume stands on, those whose kernel an instance starts.
-fn images_needed(snapshot: &Snapshot) -> BTreeSet<&ImageId> {
-    let registered = snapshot.all::<Image>().map(|(_, image)| &image.id);
-    let below = snapshot.all::<Volume>().filter_map(|(_, volume)| match &volume.source {
-        Source::Blank => None,
-        Source::Image(id) => Some(id),
-    });
-    let started = snapshot.all::<Instance>().filter(|(_, i)| !matches!(i.state, State::Terminated { .. })).map(|(_, i)| &i.image_id);
-    registered.chain(below).chain(started).collect()
+/// The deregistered images of which no instance is left.
+fn deregistered_unused(snapshot: &Snapshot) -> Vec<(Scope, ImageId)> {
+    let instances = snapshot.all::<Instance>().filter(|(_, i)| !matches!(i.state, State::Terminated { .. }));
+    let launched: BTreeSet<&ImageId> = instances.map(|(_, i)| &i.image_id).collect();
+    documents::<DeregisteredImage>(snapshot, |gone| !launched.contains(&gone.id))
+}
+
+/// The tags on other accounts' images that have been deregistered.
+fn tags_unused(snapshot: &Snapshot) -> Vec<(Scope, ImageId)> {
+    documents::<ImageTags>(snapshot, |tags| snapshot.find::<Image>(&tags.id).is_none())
+}
+
+fn documents<N: Noun + Document<Id = ImageId>>(snapshot: &Snapshot, chosen: impl Fn(&N) -> bool) -> Vec<(Scope, ImageId)> {
+    let found = snapshot.all::<N>().filter(|(_, document)| chosen(document));
+    found.map(|(scope, document)| (scope.clone(), document.id().clone())).collect()
 }
 
 impl Reconciler {
@@ -28,12 +34,13 @@ impl Reconciler {
         let before = self.store.snapshot();
         let have = call("list the images", CALL_TIMEOUT, self.drivers.images.list()).await?;
         self.images_inspect(&before).await?;
-        let snapshot = self.store.snapshot();
-        let needed = images_needed(&snapshot);
         let known = {
             let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
-            orphans.images_known(snapshot.all::<Image>().map(|(_, image)| &image.id)).clone()
+            orphans.images_known(before.image_contents()).clone()
         };
+        self.images_forget().await?;
+        let snapshot = self.store.snapshot();
+        let needed: BTreeSet<_> = snapshot.image_contents().collect();
         let orphans = have.into_iter().filter(|id| !needed.contains(id)).collect();
         let (ripe, again) = self.orphans_ripe(Sweep::Images, &orphans, IMAGE_ORPHAN_MILLIS);
         for id in ripe {
@@ -50,39 +57,65 @@ impl Reconciler {
         Ok(again)
     }
 
-    /// Records which images' files are lost, and which are back.
-    async fn images_inspect(&self, snapshot: &Snapshot) -> Result<(), Stop> {
-        let mut seen = Vec::new();
-        for (scope, image) in snapshot.all::<Image>() {
-            let lost = call("look at the image", CALL_TIMEOUT, self.drivers.images.inspect(&image.id)).await?;
-            if lost.as_ref().map(|lost| lost.loss) != image.lost {
-                match &lost {
-                    Some(lost) => tracing::error!(image = %image.id, why = lost.why, "an image is lost: put it back, from a backup"),
-                    None => tracing::info!(image = %image.id, "the image's files are back"),
-                }
-                seen.push((scope.clone(), image.id.clone(), lost.map(|lost| lost.loss)));
-            }
-        }
-        if seen.is_empty() {
+    /// Removes the documents that only instances of deregistered images needed. An image that is deregistered can't be launched again,
+    /// so nothing of what is found unused can be in use by the time of the write.
+    async fn images_forget(&self) -> Result<(), Stop> {
+        let snapshot = self.store.snapshot();
+        let (images, tags) = (deregistered_unused(&snapshot), tags_unused(&snapshot));
+        if images.is_empty() && tags.is_empty() {
             return Ok(());
         }
-        let Ok(()) = self
-            .store
-            .write(move |tx| {
-                for (scope, id, lost) in seen {
-                    if let Some(image) = tx.get::<Image>(&scope, &id).cloned() {
-                        tx.put(&scope, Image { lost, ..(*image).clone() });
-                    }
+        let removed = self.store.write(move |tx| {
+            images.iter().for_each(|(scope, id)| _ = tx.remove::<DeregisteredImage>(scope, id));
+            tags.iter().for_each(|(scope, id)| _ = tx.remove::<ImageTags>(scope, id));
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = removed.await?;
+        Ok(())
+    }
+
+    /// Records which images' files are lost, and which are back.
+    async fn images_inspect(&self, snapshot: &Snapshot) -> Result<(), Stop> {
+        // Many images stand on the same files, which are looked at once.
+        let mut losses = BTreeMap::new();
+        for (_, image) in snapshot.all::<Image>() {
+            let content = image.content();
+            if losses.contains_key(content) {
+                continue;
+            }
+            let lost = call("look at the image", CALL_TIMEOUT, self.drivers.images.inspect(content)).await?;
+            let loss = lost.as_ref().map(|lost| lost.loss);
+            match lost {
+                _ if loss == image.lost => {}
+                Some(lost) => tracing::error!(image = %content, why = lost.why, "an image is lost: put it back, from a backup"),
+                None => tracing::info!(image = %content, "the image's files are back"),
+            }
+            losses.insert(content, loss);
+        }
+        let changed = snapshot.all::<Image>().filter_map(|(scope, image)| {
+            let lost = losses.get(image.content()).copied().flatten();
+            (lost != image.lost).then(|| (scope.clone(), image.id.clone(), lost))
+        });
+        let changed: Vec<_> = changed.collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let written = self.store.write(move |tx| {
+            for (scope, id, lost) in changed {
+                if let Some(image) = tx.get::<Image>(&scope, &id).cloned() {
+                    tx.put(&scope, Image { lost, ..(*image).clone() });
                 }
-                Ok::<_, std::convert::Infallible>(())
-            })
-            .await?;
+            }
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = written.await?;
         Ok(())
     }
 }
 
 /// What the operator should know of lost images, a sentence each.
 pub(crate) fn notes(snapshot: &Snapshot) -> impl Iterator<Item = String> {
-    let lost = snapshot.all::<Image>().filter_map(|(_, image)| Some((&image.id, image.lost?)));
-    lost.map(|(id, loss)| format!("{id}: images/{id} is {loss}; put it back, from a backup: it is looked for every 30 s"))
+    let lost: BTreeMap<_, _> = snapshot.all::<Image>().filter_map(|(_, image)| Some((image.content(), image.lost?))).collect();
+    let lost: Vec<_> = lost.into_iter().collect();
+    lost.into_iter().map(|(id, loss)| format!("{id}: images/{id} is {loss}; put it back, from a backup: it is looked for every 30 s"))
 }

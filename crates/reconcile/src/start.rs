@@ -85,7 +85,7 @@ impl Reconciler {
             return Err(NotStarted::Outdated);
         }
         at.memory.try_note(instance.run, "its machine ended as soon as it was started");
-        let image = snapshot.find::<Image>(&instance.image_id).map(|(_, image)| image);
+        let image = snapshot.launched_image(&instance.image_id);
         let image = image.with_context(|| format!("no image {}", instance.image_id)).reason("its image is gone")?;
         let interfaces = documents::<NetworkInterface>(view, &instance.interfaces).reason("its network interfaces are gone")?;
         let volumes = documents::<Volume>(view, &instance.volumes).reason("its volumes are gone")?;
@@ -112,14 +112,14 @@ impl Reconciler {
         if !direct {
             return Ok(None);
         }
-        let files = call("find the image", CALL_TIMEOUT, self.drivers.images.files(&image.id)).await?;
+        let files = call("find the image", CALL_TIMEOUT, self.drivers.images.files(image.content())).await?;
         let kernel = files.kernel.with_context(|| format!("image {} has no kernel beside its disk", image.id))?;
         Ok(Some(kernel))
     }
 
     /// Refuses an image whose files are lost.
     async fn image_inspect(&self, image: &Image) -> Result<(), NotStarted> {
-        let lost = call("look at the image", CALL_TIMEOUT, self.drivers.images.inspect(&image.id)).await;
+        let lost = call("look at the image", CALL_TIMEOUT, self.drivers.images.inspect(image.content())).await;
         let Some(lost) = lost.reason("its image could not be read")? else { return Ok(()) };
         tracing::error!(image = %image.id, why = lost.why, "the image is lost: put it back, from a backup; until then nothing starts from it");
         Err(NotStarted::Refused(Refusal { reason: format!("the image {} is {}", image.id, lost.loss), volumes: Vec::new() }))

@@ -4,7 +4,7 @@ use model::ids::{ImageId, NetworkInterfaceId, VpcId};
 use model::image::Image;
 use model::instance::Instance;
 use model::network_interface::NetworkInterface;
-use model::scope::{Region, Scope};
+use model::scope::{AccountId, Region, Scope};
 use rpds::RedBlackTreeMapSync;
 use std::net::Ipv4Addr;
 
@@ -17,8 +17,10 @@ pub struct Indexes {
     pub(crate) public_ips: RedBlackTreeMapSync<Ipv4Addr, NetworkInterfaceId>,
     /// Whose each private address is.
     pub(crate) private_ips: RedBlackTreeMapSync<VpcId, RedBlackTreeMapSync<Ipv4Addr, NetworkInterfaceId>>,
-    /// The images that every account may launch.
+    /// The images that every account may launch, and their owners.
     pub(crate) public_images: RedBlackTreeMapSync<Region, RedBlackTreeMapSync<ImageId, Scope>>,
+    /// The images that are shared with an account, and their owners.
+    pub(crate) shared_images: RedBlackTreeMapSync<Scope, RedBlackTreeMapSync<ImageId, Scope>>,
 }
 
 impl Default for Indexes {
@@ -28,6 +30,7 @@ impl Default for Indexes {
             public_ips: RedBlackTreeMapSync::new_sync(),
             private_ips: RedBlackTreeMapSync::new_sync(),
             public_images: RedBlackTreeMapSync::new_sync(),
+            shared_images: RedBlackTreeMapSync::new_sync(),
         }
     }
 }
@@ -90,17 +93,35 @@ pub(crate) fn network_interface(indexes: &mut Indexes, _: &Scope, old: Option<&N
 }
 
 pub(crate) fn image(indexes: &mut Indexes, scope: &Scope, old: Option<&Image>, new: Option<&Image>) {
-    if let Some(old) = old.filter(|o| o.public)
-        && let Some(images) = indexes.public_images.get_mut(&scope.region)
-    {
-        images.remove_mut(&old.id);
-    }
-    let Some(new) = new.filter(|n| n.public) else { return };
-    match indexes.public_images.get_mut(&scope.region) {
-        Some(images) => images.insert_mut(new.id.clone(), scope.clone()),
-        None => {
-            let images = RedBlackTreeMapSync::new_sync().insert(new.id.clone(), scope.clone());
-            indexes.public_images.insert_mut(scope.region.clone(), images);
+    let shared_with = |account: &AccountId| Scope { account: account.clone(), region: scope.region.clone() };
+    if let Some(old) = old {
+        if old.public {
+            remove(&mut indexes.public_images, &scope.region, &old.id);
         }
+        old.launch_permissions.iter().for_each(|account| remove(&mut indexes.shared_images, &shared_with(account), &old.id));
+    }
+    if let Some(new) = new {
+        if new.public {
+            insert(&mut indexes.public_images, &scope.region, &new.id, scope);
+        }
+        let with = new.launch_permissions.iter().map(shared_with);
+        with.for_each(|account| insert(&mut indexes.shared_images, &account, &new.id, scope));
+    }
+}
+
+type ImagesOf<K> = RedBlackTreeMapSync<K, RedBlackTreeMapSync<ImageId, Scope>>;
+
+fn insert<K: Ord + Clone>(index: &mut ImagesOf<K>, key: &K, id: &ImageId, owner: &Scope) {
+    match index.get_mut(key) {
+        Some(images) => images.insert_mut(id.clone(), owner.clone()),
+        None => index.insert_mut(key.clone(), RedBlackTreeMapSync::new_sync().insert(id.clone(), owner.clone())),
+    }
+}
+
+fn remove<K: Ord + Clone>(index: &mut ImagesOf<K>, key: &K, id: &ImageId) {
+    let Some(images) = index.get_mut(key) else { return };
+    images.remove_mut(id);
+    if images.is_empty() {
+        index.remove_mut(key);
     }
 }

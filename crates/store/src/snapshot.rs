@@ -5,11 +5,15 @@ use crate::table::sealed::Scoped as _;
 use crate::table::{Noun, Tables, Unique};
 use model::account::{AccessKey, Account};
 use model::ids::{ImageId, NetworkInterfaceId, VpcId};
-use model::image::Image;
+use model::image::{DeregisteredImage, Image, ImageTags};
+use model::instance::Instance;
 use model::key_pair::KeyPair;
 use model::network_interface::NetworkInterface;
-use model::scope::{AccountId, Scope};
+use model::scope::{AccountId, Region, Scope};
+use model::tag::Tags;
+use model::volume::{Source, Volume};
 use rpds::RedBlackTreeMapSync;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
@@ -54,6 +58,25 @@ impl Snapshot {
     /// A document, whoever owns it.
     pub fn find<N: Unique>(&self, id: &N::Id) -> Option<(&Scope, &Arc<N>)> {
         N::table(&self.tables).find(id)
+    }
+
+    /// The image of an instance, whoever owns it, also after it was deregistered.
+    #[must_use]
+    pub fn launched_image(&self, id: &ImageId) -> Option<&Image> {
+        let deregistered = || self.find::<DeregisteredImage>(id).map(|(_, gone)| &gone.image);
+        self.find::<Image>(id).map(|(_, image)| &**image).or_else(deregistered)
+    }
+
+    /// The ids of all images' files that are needed: of images that can be launched, of deregistered images whose instances may start
+    /// again, and of those that a volume stands on. One may come several times.
+    pub fn image_contents(&self) -> impl Iterator<Item = &ImageId> {
+        let registered = self.all::<Image>().map(|(_, image)| image.content());
+        let deregistered = self.all::<DeregisteredImage>().map(|(_, gone)| gone.image.content());
+        let below = self.all::<Volume>().filter_map(|(_, volume)| match &volume.source {
+            Source::Blank => None,
+            Source::Image(id) => Some(id),
+        });
+        registered.chain(deregistered).chain(below)
     }
 
     /// An access key, by its id.
@@ -102,7 +125,7 @@ impl Snapshot {
     }
 }
 
-/// What a tenant has in a region. Nothing of another tenant can be named through it, except images that are public.
+/// What a tenant has in a region. Nothing of another tenant can be named through it, except images that the tenant may launch.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     pub(crate) tables: &'a Tables,
@@ -145,22 +168,41 @@ impl<'a> View<'a> {
         self.list::<KeyPair>().find(|k| k.name == name)
     }
 
-    /// An image of this region that every account may launch.
+    /// An image of this region that the tenant may launch: its own, one that is shared with it, or a public one.
     #[must_use]
-    pub fn find_public_image(&self, id: &ImageId) -> Option<&'a Arc<Image>> {
-        let owner = self.tables.indexes.public_images.get(&self.scope.region)?.get(id)?;
-        self.image_of(owner, id)
+    pub fn image(&self, id: &ImageId) -> Option<&'a Arc<Image>> {
+        self.image_in(&self.scope.region, id)
     }
 
-    /// All images of this region that every account may launch, ordered by id.
-    pub fn public_images(&self) -> impl Iterator<Item = &'a Arc<Image>> + use<'a> {
-        let view = *self;
-        let images = self.tables.indexes.public_images.get(&self.scope.region);
-        images.into_iter().flatten().filter_map(move |(id, owner)| view.image_of(owner, id))
+    /// The same in any region.
+    #[must_use]
+    pub fn image_in(&self, region: &Region, id: &ImageId) -> Option<&'a Arc<Image>> {
+        let (owner, image) = Image::table(self.tables).find(id)?;
+        (owner.region == *region && image.is_visible_to(&self.scope.account)).then_some(image)
     }
 
-    fn image_of(&self, owner: &Scope, id: &ImageId) -> Option<&'a Arc<Image>> {
-        Image::table(self.tables).get(owner, id)
+    /// All images of this region that the tenant may launch, ordered by id.
+    pub fn images(&self) -> impl Iterator<Item = &'a Arc<Image>> + use<'a> {
+        let indexes = &self.tables.indexes;
+        let others = [indexes.public_images.get(&self.scope.region), indexes.shared_images.get(self.scope)];
+        let others = others.into_iter().flatten().flatten().filter_map(|(id, owner)| Image::table(self.tables).get(owner, id));
+        let all: BTreeMap<&ImageId, &Arc<Image>> = self.list::<Image>().chain(others).map(|image| (&image.id, image)).collect();
+        all.into_values()
+    }
+
+    /// Whether an image was deregistered, by whomever, and the tenant still has an instance of it.
+    #[must_use]
+    pub fn has_instance_of_deregistered(&self, id: &ImageId) -> bool {
+        DeregisteredImage::table(self.tables).find(id).is_some() && self.list::<Instance>().any(|i| i.image_id == *id)
+    }
+
+    /// The tags of an image that this tenant sees: those that it gave the image itself.
+    #[must_use]
+    pub fn image_tags(&self, image: &'a Image) -> Option<&'a Tags> {
+        if image.owner == self.scope.account {
+            return Some(&image.tags);
+        }
+        self.get::<ImageTags>(&image.id).map(|own| &own.tags)
     }
 
     /// The private addresses in use in a VPC of this tenant.

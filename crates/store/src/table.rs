@@ -5,7 +5,7 @@ use crate::setting::Setting;
 use crate::token::{IdempotencyToken, TokenId};
 use model::account::{AccessKey, Account};
 use model::ids::{ImageId, InstanceId, KeyPairId, NetworkInterfaceId, SecurityGroupId, SubnetId, VolumeId, VpcId};
-use model::image::Image;
+use model::image::{DeregisteredImage, Image, ImageTags};
 use model::instance::Instance;
 use model::key_pair::KeyPair;
 use model::network_interface::NetworkInterface;
@@ -193,6 +193,7 @@ nouns! {
         instances: Instance = "instance", InstanceId, index::instance;
         volumes: Volume = "volume", VolumeId, index::none;
         images: Image = "image", ImageId, index::image;
+        deregistered_images: DeregisteredImage = "deregistered_image", ImageId, index::none;
         key_pairs: KeyPair = "key_pair", KeyPairId, index::none;
         vpcs: Vpc = "vpc", VpcId, index::none;
         subnets: Subnet = "subnet", SubnetId, index::none;
@@ -200,6 +201,7 @@ nouns! {
         network_interfaces: NetworkInterface = "network_interface", NetworkInterfaceId, index::network_interface;
     }
     scoped {
+        image_tags: ImageTags = "image_tags", ImageId, index::none;
         tokens: IdempotencyToken = "idempotency_token", TokenId, index::none;
     }
     cloud {

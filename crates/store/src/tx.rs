@@ -6,8 +6,6 @@ use crate::snapshot::{UsedIps, View};
 use crate::table::{Document, Noun, Tables, Unique};
 use crate::token::IdempotencyToken;
 use model::account::{AccessKey, Account};
-use model::ids::ImageId;
-use model::image::Image;
 use model::scope::{AccountId, Scope};
 use model::time::Timestamp;
 use std::collections::BTreeMap;
@@ -130,12 +128,6 @@ impl<'a> AccountTx<'a> {
     /// Removes a document, and says whether there was one.
     pub fn remove<N: Noun>(&mut self, id: &N::Id) -> bool {
         self.working.remove::<N>(&self.scope, id)
-    }
-
-    /// An image of this region that every account may launch.
-    #[must_use]
-    pub fn find_public_image(&self, id: &ImageId) -> Option<&Arc<Image>> {
-        self.view().find_public_image(id)
     }
 
     /// The public addresses in use, by any tenant; not by whom.

@@ -84,6 +84,12 @@ fn image(n: u64, public: bool) -> Image {
         lost: None,
         created: Timestamp(1),
         tags: Tags::default(),
+        content: None,
+        launch_permissions: std::collections::BTreeSet::new(),
+        source: None,
+        root_volume_type: "gp3".into(),
+        boot_mode: "legacy-bios".into(),
+        imds_v2: false,
     }
 }
 
@@ -178,6 +184,42 @@ async fn a_closure_sees_its_own_writes_and_a_snapshot_never_changes() {
     assert_eq!(store.snapshot().of(&alice()).key_pair_by_name("renamed").unwrap().id, key_pair_id(1));
 }
 
+/// The ids of the images that a tenant sees.
+fn images(store: &Store, scope: &Scope) -> Vec<String> {
+    store.snapshot().of(scope).images().map(|i| i.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_shared_image_is_seen_by_the_accounts_it_is_shared_with() {
+    let place = place();
+    let store = open(&place.path);
+    let (shared, elsewhere) = (image(1, false).id, Scope { region: "eu-west-1".parse().unwrap(), ..bob() });
+    let put = async |store: &Store, accounts: &[&Scope], public| {
+        let launch_permissions = accounts.iter().map(|scope| scope.account.clone()).collect();
+        let put = store.write_account(&alice(), move |tx| {
+            tx.put(Image { launch_permissions, public, ..image(1, false) });
+            Ok::<_, Refusal>(())
+        });
+        put.await.unwrap().unwrap();
+    };
+    put(&store, &[], false).await;
+    assert_eq!((images(&store, &alice()).len(), images(&store, &bob()).len()), (1, 0));
+    put(&store, &[&bob()], false).await;
+    assert_eq!(images(&store, &bob()), [shared.to_string()]);
+    assert!(images(&store, &elsewhere).is_empty());
+    assert!(store.snapshot().of(&elsewhere).image_in(&bob().region, &shared).is_some(), "to be copied to another region");
+    // Public as well: it is listed once.
+    put(&store, &[&bob()], true).await;
+    assert_eq!((images(&store, &alice()).len(), images(&store, &bob()).len()), (1, 1));
+    // The indexes are the same when they are made anew from the database.
+    drop(store);
+    let store = open(&place.path);
+    assert_eq!((images(&store, &alice()).len(), images(&store, &bob()).len()), (1, 1));
+    put(&store, &[], false).await;
+    assert_eq!((images(&store, &alice()).len(), images(&store, &bob()).len()), (1, 0));
+    assert!(store.snapshot().of(&bob()).image(&shared).is_none());
+}
+
 #[tokio::test]
 async fn a_tenant_can_not_name_what_another_one_has() {
     let place = place();
@@ -197,9 +239,9 @@ async fn a_tenant_can_not_name_what_another_one_has() {
         assert!(!tx.remove::<KeyPair>(&key_pair_id(1)));
         assert!(tx.view().used_private_ips(&vpc_id()).is_empty());
         assert!(tx.get::<Image>(&image(2, true).id).is_none());
-        assert!(tx.find_public_image(&image(1, false).id).is_none());
-        assert_eq!(tx.find_public_image(&image(2, true).id).map(|i| i.name.as_str()), Some("image 2"));
-        assert_eq!(tx.view().public_images().count(), 1);
+        assert!(tx.view().image(&image(1, false).id).is_none());
+        assert_eq!(tx.view().image(&image(2, true).id).map(|i| i.name.as_str()), Some("image 2"));
+        assert_eq!(tx.view().images().count(), 1);
         assert!(tx.used_public_ips().contains("198.18.0.1".parse().unwrap()), "only that it is used");
         Ok::<_, Refusal>(())
     });
@@ -208,7 +250,7 @@ async fn a_tenant_can_not_name_what_another_one_has() {
     assert_eq!(key_pairs(&store, &alice()), [key_pair(1)]);
     assert!(key_pairs(&store, &bob()).is_empty());
     let elsewhere = Scope { region: "eu-west-1".parse().unwrap(), ..alice() };
-    assert!(store.snapshot().of(&elsewhere).find_public_image(&image(2, true).id).is_none(), "images belong to a region");
+    assert!(store.snapshot().of(&elsewhere).image(&image(2, true).id).is_none(), "images belong to a region");
 }
 
 #[tokio::test]

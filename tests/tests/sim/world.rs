@@ -5,7 +5,7 @@ use crate::client::{Client, Gate};
 use crate::faults::{Plan, Points, SimFaults, points_add};
 use crate::hosts::{Hosts, Rng, SimClock, fork};
 use crate::users::{Session, SharedLedger, User};
-use api::operator::{ImageWanted, image_register};
+use api::operator::{ImageAsked, ImagePlaces, ImageWanted, image_register};
 use api::ports::{Console, PortError, Ports};
 use async_trait::async_trait;
 use model::capacity::{Host, Overcommit};
@@ -248,16 +248,15 @@ impl World {
                 }
             }
             for (region, id) in wanted.into_iter().filter(|(_, id)| tx.find::<Image>(id).is_none()).collect::<Vec<_>>() {
-                let image = ImageWanted {
+                let asked = ImageAsked {
                     name: format!("image of {id}"),
                     description: None,
-                    size_gib: 1,
-                    boot: Boot::Firmware,
                     login_user: "root".into(),
-                    public: true,
+                    places: ImagePlaces::default(),
                 };
+                let image = ImageWanted { asked, size_gib: 1, boot: Boot::Firmware, public: true };
                 let scope = Scope { account: AccountId::cloud(), region: region.parse().expect("it is a region") };
-                image_register(tx, &scope, id, image, now, &mut rng).expect("the name is free");
+                image_register(tx, &[scope], &id, &image, now, &mut rng).expect("the name is free");
             }
             Ok::<_, std::convert::Infallible>(())
         });

@@ -5,6 +5,8 @@ use model::filter::{Field, FilterError, Filters};
 use model::page;
 use model::tag::{KEY_CHARS_MAX, TAGS_MAX, Tags, VALUE_CHARS_MAX, character_ok};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::{AccountTx, IdempotencyToken, TokenId};
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
 
@@ -112,6 +114,42 @@ pub(crate) fn tag_specifications(
 pub(crate) fn filters<T>(given: Option<&Vec<shapes::Filter>>, known: &[Field<T>], tags: bool) -> Result<Filters<T>, ApiError> {
     let given = given.into_iter().flatten().map(|f| (f.name.as_deref(), f.values.as_deref().unwrap_or_default()));
     Filters::new(given, known, tags).map_err(|e: FilterError| ApiError::new(e.code(), e.to_string()))
+}
+
+/// Longest `ClientToken`, in characters, all of ASCII.
+const CLIENT_TOKEN_CHARS_MAX: usize = 64;
+
+/// The `ClientToken` of a call, if it has one.
+///
+/// # Errors
+/// `InvalidParameterValue`.
+pub(crate) fn client_token(action: &str, token: Option<&str>) -> Result<Option<TokenId>, ApiError> {
+    let Some(token) = token.filter(|t| !t.is_empty()) else { return Ok(None) };
+    if token.len() > CLIENT_TOKEN_CHARS_MAX || !token.is_ascii() {
+        return Err(invalid_value(format!(
+            "Invalid value for clientToken. The client token must be at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters."
+        )));
+    }
+    Ok(Some(TokenId { action: action.into(), token: token.into() }))
+}
+
+/// What an earlier call with this token made, if there was one.
+///
+/// # Errors
+/// `IdempotentParameterMismatch` if the earlier call asked for something else.
+pub(crate) fn idempotent_result(
+    call: &Call,
+    tx: &AccountTx<'_>,
+    token: Option<&TokenId>,
+) -> Result<Option<Arc<IdempotencyToken>>, ApiError> {
+    let done = token.and_then(|t| tx.get::<IdempotencyToken>(t)).filter(|t| !t.is_expired(call.now));
+    match done {
+        Some(done) if done.params_hash != call.fingerprint() => Err(ApiError::new(
+            "IdempotentParameterMismatch",
+            "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+        )),
+        done => Ok(done.cloned()),
+    }
 }
 
 /// How a Describe call is paged.

@@ -1,12 +1,12 @@
 //! CreateTags, DeleteTags, DescribeTags.
 
-use super::common::{Paging, filters, invalid_value, missing, tags_from, tags_limit, unsupported};
+use super::common::{Paging, filters, invalid_value, missing, tags_from, tags_limit};
 use super::kind;
 use super::shown::text;
 use crate::action::{Call, Read, Write, actions};
 use model::filter::Field;
 use model::ids::{ImageId, SecurityGroupRuleId};
-use model::image::Image;
+use model::image::{Image, ImageTags};
 use model::instance::Instance;
 use model::key_pair::KeyPair;
 use model::network_interface::NetworkInterface;
@@ -109,13 +109,7 @@ fn change(tx: &mut AccountTx<'_>, id: &str, change: Change<'_>) -> Result<(), Ap
             let refused = i.tags.0.keys().find(|key| i.metadata_options.tags && !metadata_key_ok(key));
             refused.map_or(Ok(()), |key| Err(invalid_value(metadata_key_refusal(key))))
         }),
-        Some("ami") => {
-            let image: ImageId = parse(id)?;
-            if tx.get::<Image>(&image).is_none() && tx.find_public_image(&image).is_some() {
-                return Err(unsupported("tags on an image that another account owns"));
-            }
-            change_noun(tx, &kind::IMAGE, id, |i: &mut Image| change(&mut i.tags))
-        }
+        Some("ami") => change_image(tx, id, change),
         Some("key") => change_noun(tx, &kind::KEY_PAIR, id, |k: &mut KeyPair| change(&mut k.tags)),
         Some("vol") => change_noun(tx, &kind::VOLUME, id, |v: &mut Volume| change(&mut v.tags)),
         Some("vpc") => change_noun(tx, &kind::VPC, id, |v: &mut Vpc| change(&mut v.tags)),
@@ -153,6 +147,23 @@ where
     let mut document = (**document).clone();
     change(&mut document)?;
     tx.put(document);
+    Ok(())
+}
+
+/// The tags that the caller gave an image. Those on another account's image are the caller's own, and only the caller sees them.
+fn change_image(tx: &mut AccountTx<'_>, id: &str, change: Change<'_>) -> Result<(), ApiError> {
+    let id: ImageId = parse(id)?;
+    let Some(image) = tx.view().image(&id) else { return Err(kind::IMAGE.not_found(&[id])) };
+    let image = (**image).clone();
+    let mut tags = tx.view().image_tags(&image).cloned().unwrap_or_default();
+    change(&mut tags)?;
+    if image.owner == tx.scope().account {
+        tx.put(Image { tags, ..image });
+    } else if tags.0.is_empty() {
+        tx.remove::<ImageTags>(&image.id);
+    } else {
+        tx.put(ImageTags { id: image.id, tags });
+    }
     Ok(())
 }
 
@@ -215,7 +226,9 @@ impl Row<'_> {
 /// Every tag of the caller's resources.
 fn all(view: View<'_>) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
-    of::<Image>(view, "image", |n| &n.tags, &mut rows);
+    for image in view.images() {
+        view.image_tags(image).into_iter().for_each(|tags| push("image", image.id.as_str(), tags, &mut rows));
+    }
     of::<Instance>(view, "instance", |n| &n.tags, &mut rows);
     of::<KeyPair>(view, "key-pair", |n| &n.tags, &mut rows);
     of::<NetworkInterface>(view, "network-interface", |n| &n.tags, &mut rows);

@@ -300,6 +300,12 @@ fn image(owner: &str, number: u32, name: &str, public: bool) -> Image {
         lost: None,
         created: Timestamp(START),
         tags: Tags::default(),
+        content: None,
+        launch_permissions: BTreeSet::new(),
+        source: None,
+        root_volume_type: "gp3".into(),
+        boot_mode: "legacy-bios".into(),
+        imds_v2: false,
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod backup;
 pub(crate) mod client;
+mod images;
 pub(crate) mod server;
 pub(crate) mod storage;
 
@@ -81,7 +82,7 @@ pub(crate) struct KeyShown {
     pub(crate) created: String,
 }
 
-/// `POST /images`: a finished directory below `staging/`, to be registered in the first account.
+/// `POST /images`: a finished directory below `staging/`, to be registered.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ImageWanted {
     /// The directory's name in `staging/`.
@@ -90,10 +91,40 @@ pub(crate) struct ImageWanted {
     pub(crate) image: api::operator::ImageWanted,
 }
 
-/// The answer to `POST /images`.
+/// The answer to `POST /images`: the image's id in the configured region, or in the first that was named.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ImageRegistered {
     pub(crate) image_id: String,
+}
+
+/// One of `GET /images`, and of what `pileus image list --json` prints.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ImageListed {
+    pub(crate) image_id: String,
+    pub(crate) name: String,
+    pub(crate) region: String,
+    pub(crate) owner_id: String,
+    /// `None` for the owners of a simulated cloud's public images, which are no accounts.
+    pub(crate) owner_name: Option<String>,
+    pub(crate) public: bool,
+    /// The accounts that may launch it besides the owner.
+    pub(crate) shared_with: Vec<String>,
+    pub(crate) architecture: String,
+    pub(crate) size_gib: u32,
+    /// The directory in `images/`; several images may stand on one.
+    pub(crate) files: String,
+    /// What the root disk's file takes on the disk; 0 in a simulated cloud.
+    pub(crate) file_bytes: u64,
+    /// How many instances of it there are.
+    pub(crate) instances: usize,
+    pub(crate) created: String,
+}
+
+/// `POST /images/ID/deregister`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ImageDeregister {
+    pub(crate) all_regions: bool,
 }
 
 /// `GET /instances/ID/door`: how the operator reaches a guest.

@@ -1,16 +1,15 @@
 //! The server's side of the operator's socket.
 
-use super::{Door, Env, Failure, ImageRegistered, ImageWanted, SOCKET, Status, accounts, backup, storage};
+use super::{Door, Env, Failure, SOCKET, Status, accounts, backup, images, storage};
 use crate::http::accept_failed;
 use crate::parts::Parts;
 use crate::reset;
 use anyhow::{Context as _, Result, bail};
-use api::operator::ImageAsked;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use model::ids::{ImageId, InstanceId};
+use model::ids::InstanceId;
 use model::instance::Instance;
 use model::scope::Scope;
 use serde::Serialize;
@@ -91,9 +90,11 @@ async fn route(parts: &Parts, request: http::Request<Incoming>) -> Result<Vec<u8
         ("POST", ["accounts", "keys"]) => json(&accounts::key_create(parts, serde_json::from_slice(&body)?).await?),
         ("POST", ["accounts", "close"]) => json(&accounts::close(parts, serde_json::from_slice(&body)?).await?),
         ("POST", ["keys", "delete"]) => json(&accounts::key_delete(parts, serde_json::from_slice(&body)?).await?),
-        ("POST", ["reset"]) => json(&reset::reset(&parts.store, &parts.objects).await?),
-        ("POST", ["images", "check"]) => json(&image_check(parts, &serde_json::from_slice(&body)?)?),
-        ("POST", ["images"]) => json(&image_register(parts, serde_json::from_slice(&body)?).await?),
+        ("POST", ["reset"]) => json(&reset::reset(&parts.store, &parts.objects, parts.clock.now()).await?),
+        ("POST", ["images", "check"]) => json(&images::check(parts, &serde_json::from_slice(&body)?)?),
+        ("POST", ["images"]) => json(&images::register(parts, serde_json::from_slice(&body)?).await?),
+        ("GET", ["images"]) => json(&images::list(parts).await?),
+        ("POST", ["images", id, "deregister"]) => json(&images::deregister(parts, id.parse()?, &serde_json::from_slice(&body)?).await?),
         ("POST", ["backup"]) => json(&backup::begin(parts, serde_json::from_slice(&body)?)?),
         ("GET", ["backup"]) => json(&backup::state(parts)?),
         ("GET", ["instances", id, "door"]) => json(&door(parts, &id.parse()?).await?),
@@ -123,45 +124,15 @@ fn env(parts: &Parts) -> Result<Env> {
     })
 }
 
-/// Asked before an image is made, which takes long, and again when it is registered.
-fn image_check(parts: &Parts, asked: &ImageAsked) -> Result<()> {
-    let (scope, _) = default_scope(parts)?;
-    Ok(api::operator::image_check(parts.store.snapshot().of(&scope), asked)?)
-}
-
-async fn image_register(parts: &Parts, wanted: ImageWanted) -> Result<ImageRegistered> {
-    // The name is one below `staging/`, never a path.
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    anyhow::ensure!(!wanted.staged.is_empty() && wanted.staged.bytes().all(plain), "bad name of a staged image");
-    let staged = parts.data_dir.join("staging").join(&wanted.staged);
-    let (scope, _) = default_scope(parts)?;
-    api::operator::image_check(parts.store.snapshot().of(&scope), &wanted.image.asked())?;
-    let id = ImageId::generate(&mut rand::rng());
-    // Files first: a crash in between leaves a directory that no document names, which the sweep removes.
-    parts.drivers.images.adopt(&id, &staged).await?;
-    let (now, registered) = (parts.clock.now(), id.clone());
-    let image = wanted.image;
-    let written = parts.store.write(move |tx| api::operator::image_register(tx, &scope, registered, image, now, &mut rand::rng())).await;
-    match written {
-        Ok(Ok(())) => Ok(ImageRegistered { image_id: id.to_string() }),
-        Ok(Err(error)) => {
-            parts.drivers.images.remove(&id).await?;
-            Err(error.into())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 async fn door(parts: &Parts, id: &InstanceId) -> Result<Door> {
     let snapshot = parts.store.snapshot();
-    let (scope, instance) = snapshot.find::<Instance>(id).with_context(|| format!("there is no instance {id}"))?;
+    let (_, instance) = snapshot.find::<Instance>(id).with_context(|| format!("there is no instance {id}"))?;
     anyhow::ensure!(parts.store.mode() == store::Mode::Real, "this cloud is simulated: {id} has no guest to reach");
-    let view = snapshot.of(scope);
     let namespace = parts.drivers.network.vpc_namespace(&instance.vpc_id).await;
     if let Err(error) = &namespace {
         tracing::debug!(instance = %id, error = format!("{error:#}"), "there is no way to a guest yet");
     }
-    let image = view.get::<model::image::Image>(&instance.image_id).or_else(|| view.find_public_image(&instance.image_id));
+    let image = snapshot.launched_image(&instance.image_id);
     Ok(Door {
         state: instance.state.name().into(),
         namespace: namespace.ok(),

@@ -8,13 +8,12 @@ use super::progress::{Made, Progress};
 use super::{Entry, FORMAT, MANIFEST, Manifest, Origin, PARTIAL, all, files};
 use anyhow::{Context as _, Result, bail, ensure};
 use model::ids::{InstanceId, VolumeId};
-use model::image::Image;
 use model::volume::Volume;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use node::hypervisor::{Hypervisor, VolumeCopy};
 use node::volume::qcow2;
 use objects::Objects;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{DirBuilder, File};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -161,8 +160,7 @@ struct Disks {
 
 fn open_disks(data_dir: &Path, snapshot: &Snapshot) -> Result<Disks> {
     let mut disks = Disks::default();
-    for (_, image) in snapshot.all::<Image>() {
-        let id = &image.id;
+    for id in snapshot.image_contents().collect::<BTreeSet<_>>() {
         let directory = data_dir.join("images").join(id.as_str());
         if !directory.is_dir() {
             disks.missing.push(format!("image {id} has no files: it is not in the backup"));

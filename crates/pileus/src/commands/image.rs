@@ -1,10 +1,13 @@
 //! `pileus image`: the work is done here, in the operator's process; the server only takes over what is finished.
 
 use super::print;
-use crate::admin::{ImageRegistered, ImageWanted, client};
+use crate::admin::{ImageDeregister, ImageListed, ImageRegistered, ImageWanted, client};
+use crate::cli::{ImageImportArgs, ImagePlaceArgs};
 use crate::progress::Terminal;
+use crate::size::size;
 use anyhow::{Context as _, Result};
 use api::operator;
+use comfy_table::{ContentArrangement, Table, presets};
 use model::image::Boot;
 use nix::fcntl::{Flock, FlockArg};
 use node::image::import::Limits;
@@ -60,27 +63,62 @@ pub(crate) fn leftovers_remove(staging: &Path) {
     }
 }
 
-pub(crate) fn build_tiny(data_dir: &Path, name: String) -> Result<()> {
-    let asked = operator::ImageAsked { name: name.clone(), description: None, login_user: "root".into() };
+pub(crate) fn build_tiny(data_dir: &Path, name: String, mut place: ImagePlaceArgs, public: bool) -> Result<()> {
+    if place.region.is_empty() {
+        place.region.push(operator::ALL_REGIONS.into());
+    }
+    let asked = operator::ImageAsked { name, description: None, login_user: "root".into(), places: place.into() };
     let staging = Staging::new(data_dir, &asked)?;
     let cache = std::env::var_os("PILEUS_CACHE_DIR").map_or_else(|| data_dir.join("cache"), PathBuf::from);
     let built = node::image::tiny::build(&cache, &staging.path, &Terminal::new())?;
     let image = operator::ImageWanted {
-        name,
-        description: Some(built.description),
+        asked: operator::ImageAsked { description: Some(built.description), login_user: built.login_user, ..asked },
         size_gib: built.size_gib,
         boot: Boot::Kernel { command_line: built.command_line },
-        login_user: built.login_user,
-        public: false,
+        public,
     };
     staging.register(data_dir, image)
 }
 
-pub(crate) fn import(data_dir: &Path, file: &Path, name: String, description: Option<String>, login_user: String) -> Result<()> {
-    let asked = operator::ImageAsked { name, description, login_user };
+pub(crate) fn import(data_dir: &Path, args: ImageImportArgs) -> Result<()> {
+    let ImageImportArgs { file, name, description, login_user, place, public } = args;
+    let asked = operator::ImageAsked { name, description, login_user, places: place.into() };
     let staging = Staging::new(data_dir, &asked)?;
-    let operator::ImageAsked { name, description, login_user } = asked;
-    let imported = node::image::import::import(file, &staging.path, &Limits::default(), &Terminal::new())?;
-    let image = operator::ImageWanted { name, description, size_gib: imported.size_gib, boot: Boot::Firmware, login_user, public: false };
-    staging.register(data_dir, image)
+    let imported = node::image::import::import(&file, &staging.path, &Limits::default(), &Terminal::new())?;
+    staging.register(data_dir, operator::ImageWanted { asked, size_gib: imported.size_gib, boot: Boot::Firmware, public })
+}
+
+pub(crate) fn list(data_dir: &Path, json: bool) -> Result<()> {
+    let images: Vec<ImageListed> = client::get(data_dir, "/images")?;
+    if json {
+        return print(&serde_json::to_string_pretty(&images)?);
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["IMAGE", "NAME", "REGION", "OWNER", "VISIBLE TO", "SIZE", "FILES", "ON DISK", "INSTANCES"]);
+    for image in images {
+        let visible = match (image.public, image.shared_with.len()) {
+            (true, _) => "all".into(),
+            (false, 0) => "owner".into(),
+            (false, n) => format!("owner and {n}"),
+        };
+        table.add_row([
+            image.image_id,
+            image.name,
+            image.region,
+            image.owner_name.unwrap_or(image.owner_id),
+            visible,
+            format!("{} GiB", image.size_gib),
+            image.files,
+            size(image.file_bytes),
+            image.instances.to_string(),
+        ]);
+    }
+    print(&table.trim_fmt())
+}
+
+pub(crate) fn remove(data_dir: &Path, id: &str, all_regions: bool) -> Result<()> {
+    let path = format!("/images/{id}/deregister");
+    let gone: Vec<String> = client::post(data_dir, &path, &ImageDeregister { all_regions })?;
+    print(&gone.join("\n"))
 }

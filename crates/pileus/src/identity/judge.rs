@@ -165,7 +165,7 @@ fn volumes_known(data_dir: &Path, snapshot: &Snapshot) -> Result<()> {
 /// Not all images are missing.
 fn images_there(data_dir: &Path, snapshot: &Snapshot) -> Result<()> {
     let have = traces::images(data_dir)?;
-    let named: Vec<_> = snapshot.all::<Image>().map(|(_, image)| &image.id).collect();
+    let named: BTreeSet<_> = snapshot.all::<Image>().map(|(_, image)| image.content()).collect();
     ensure!(
         named.is_empty() || named.iter().any(|id| have.contains(id)),
         "{} holds none of the {} images that the database names. Its disk may not be mounted. {REMEDY}.",

@@ -1,8 +1,8 @@
 //! What stands around instances: VPCs, volumes and images, and what nobody wants any more.
 
-use crate::world::{Cloud, World, a_group, a_volume, an_interface, group_id, id, image_id, scope, volume_id, vpc_id};
+use crate::world::{Cloud, World, a_group, a_volume, an_image, an_interface, group_id, id, image_id, scope, volume_id, vpc_id};
 use model::ids::{ImageId, VpcId};
-use model::image::Image;
+use model::image::{DeregisteredImage, Image, ImageTags};
 use model::instance::{Event, Instance, ShutdownBehavior};
 use model::machine::MachineSpec;
 use model::network::VpcWanted;
@@ -169,25 +169,64 @@ async fn remains_of_a_stopped_instance_are_swept() {
     assert_eq!((cloud.state(1), cloud.state(2)), ("stopped", "terminated"));
 }
 
+/// Deregisters the image, as an API call does.
+async fn deregister(cloud: &Cloud) {
+    let gone = |tx: &mut store::SystemTx<'_>| {
+        assert!(tx.remove::<Image>(&scope(), &image_id()));
+        tx.put(&scope(), DeregisteredImage { id: image_id(), image: an_image(&scope()) });
+    };
+    cloud.write(gone).await;
+}
+
+async fn twelve_minutes(cloud: &Cloud) {
+    for _ in 0..25 {
+        cloud.world.later(31_000);
+        cloud.settle().await;
+    }
+}
+
 #[tokio::test]
-async fn an_image_stays_while_anything_stands_on_it() {
+async fn a_deregistered_image_stays_for_its_instances() {
     let (world, directory) = (World::default(), tempfile::tempdir().unwrap());
     let cloud = Cloud::open(&world, directory.path());
     cloud.launch(1..=1, ShutdownBehavior::Stop).await;
     cloud.settle().await;
-    cloud.write(|tx| _ = tx.remove::<Image>(&scope(), &image_id())).await;
-    let long = |cloud: Cloud| async move {
-        for _ in 0..25 {
-            cloud.world.later(31_000);
-            cloud.settle().await;
-        }
-        cloud
-    };
-    let cloud = long(cloud).await;
+    deregister(&cloud).await;
+    twelve_minutes(&cloud).await;
     assert_eq!(world.images.images().len(), 1);
+    cloud.wish(1, Event::StopWanted { force: true }).await;
+    cloud.settle().await;
+    cloud.wish(1, Event::StartWanted).await;
+    cloud.settle().await;
+    assert_eq!(cloud.state(1), "running", "it starts again");
     cloud.wish(1, Event::TerminateWanted { force: true }).await;
-    long(cloud).await;
+    twelve_minutes(&cloud).await;
     assert!(world.images.images().is_empty() && world.images.set_aside().is_empty(), "its document was seen deleted");
+    assert_eq!(cloud.store.snapshot().all::<DeregisteredImage>().count(), 0);
+}
+
+#[tokio::test]
+async fn files_stay_while_any_image_stands_on_them() {
+    let (world, directory) = (World::default(), tempfile::tempdir().unwrap());
+    let cloud = Cloud::open(&world, directory.path());
+    cloud.launch(1..=1, ShutdownBehavior::Stop).await;
+    cloud.wish(1, Event::TerminateWanted { force: true }).await;
+    let copy: ImageId = "ami-00000008".parse().unwrap();
+    let document = Image { id: copy.clone(), content: Some(image_id()), ..an_image(&scope()) };
+    cloud.write(move |tx| tx.put(&scope(), document)).await;
+    // Tags that another account gave the image go with it.
+    let other = model::scope::Scope { account: "444455556666".parse().unwrap(), ..scope() };
+    let tags = ImageTags { id: image_id(), tags: model::tag::Tags::default() };
+    cloud.write(move |tx| tx.put(&other, tags)).await;
+    twelve_minutes(&cloud).await;
+    assert_eq!(cloud.store.snapshot().all::<ImageTags>().count(), 1);
+    deregister(&cloud).await;
+    twelve_minutes(&cloud).await;
+    assert_eq!(world.images.images(), [image_id()].into(), "the copy needs them");
+    assert_eq!(cloud.store.snapshot().all::<ImageTags>().count(), 0);
+    cloud.write(move |tx| _ = tx.remove::<Image>(&scope(), &copy)).await;
+    twelve_minutes(&cloud).await;
+    assert!(world.images.images().is_empty());
 }
 
 #[tokio::test]

@@ -231,7 +231,7 @@ pub(crate) fn volume_id(n: u8) -> VolumeId {
     format!("vol-000000{n:02x}").parse().unwrap()
 }
 
-fn an_image(scope: &Scope) -> Image {
+pub(crate) fn an_image(scope: &Scope) -> Image {
     Image {
         id: image_id(),
         owner: scope.account.clone(),
@@ -247,6 +247,12 @@ fn an_image(scope: &Scope) -> Image {
         lost: None,
         created: Timestamp(0),
         tags: Tags::default(),
+        content: None,
+        launch_permissions: std::collections::BTreeSet::new(),
+        source: None,
+        root_volume_type: "gp3".into(),
+        boot_mode: "legacy-bios".into(),
+        imds_v2: false,
     }
 }
 

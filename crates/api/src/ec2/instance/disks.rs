@@ -2,7 +2,7 @@
 
 use crate::ec2::common::{invalid_combination, invalid_value, missing, unsupported};
 use model::ids::SnapshotId;
-use model::image::{Image, ROOT_VOLUME_TYPE};
+use model::image::{Image, ROOT_VOLUME_TYPE as DEFAULT_VOLUME_TYPE};
 use model::instance_type::InstanceType;
 use model::volume::Source;
 use std::collections::BTreeSet;
@@ -31,8 +31,8 @@ pub(super) fn plan(
     let mut root = Disk {
         device_name: image.root_device_name.clone(),
         size_gib: image.size_gib,
-        volume_type: ROOT_VOLUME_TYPE.into(),
-        source: Source::Image(image.id.clone()),
+        volume_type: image.root_volume_type.clone(),
+        source: Source::Image(image.content().clone()),
         snapshot_id: Some(image.snapshot_id.clone()),
         delete_on_termination: true,
     };
@@ -71,7 +71,7 @@ fn root_change(root: &mut Disk, ebs: &shapes::EbsBlockDevice, image: &Image) -> 
         snapshot_parse(snapshot)?;
         return Err(ApiError::new("InvalidBlockDeviceMapping", format!("snapshotId can only be modified on EBS devices: '{snapshot}'")));
     }
-    root.volume_type = volume_type(ebs)?;
+    root.volume_type = volume_type(ebs, &root.volume_type)?;
     root.delete_on_termination = ebs.delete_on_termination.unwrap_or(true);
     if let Some(size) = ebs.volume_size {
         root.size_gib = volume_size(size, &root.volume_type)?;
@@ -82,7 +82,7 @@ fn root_change(root: &mut Disk, ebs: &shapes::EbsBlockDevice, image: &Image) -> 
 /// A volume beside the root: empty, or from a snapshot that an image stands on.
 fn blank(view: View<'_>, device_name: String, ebs: &shapes::EbsBlockDevice) -> Result<Disk, ApiError> {
     refuse(ebs)?;
-    let volume_type = volume_type(ebs)?;
+    let volume_type = volume_type(ebs, DEFAULT_VOLUME_TYPE)?;
     let image = ebs.snapshot_id.as_deref().map(|s| image_of(view, s)).transpose()?;
     let size = ebs.volume_size.map(|size| volume_size(size, &volume_type)).transpose()?;
     let size_gib = size.or(image.map(|i| i.size_gib)).ok_or_else(|| missing("size or snapshotId"))?;
@@ -93,7 +93,7 @@ fn blank(view: View<'_>, device_name: String, ebs: &shapes::EbsBlockDevice) -> R
         device_name,
         size_gib,
         volume_type,
-        source: image.map_or(Source::Blank, |i| Source::Image(i.id.clone())),
+        source: image.map_or(Source::Blank, |i| Source::Image(i.content().clone())),
         snapshot_id: image.map(|i| i.snapshot_id.clone()),
         delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
     })
@@ -116,8 +116,7 @@ fn snapshot_parse(text: &str) -> Result<SnapshotId, ApiError> {
 /// The snapshots that there are stand for images.
 fn image_of<'a>(view: View<'a>, snapshot: &str) -> Result<&'a Image, ApiError> {
     let id = snapshot_parse(snapshot)?;
-    let mut images = view.list::<Image>().chain(view.public_images());
-    let found = images.find(|i| i.snapshot_id == id).map(|i| &**i);
+    let found = view.images().find(|i| i.snapshot_id == id).map(|i| &**i);
     found.ok_or_else(|| ApiError::new("InvalidSnapshot.NotFound", format!("The snapshot '{id}' does not exist.")))
 }
 
@@ -140,8 +139,8 @@ fn refuse(ebs: &shapes::EbsBlockDevice) -> Result<(), ApiError> {
 }
 
 /// The type; those whose performance is bought need what isn't enforced here yet.
-fn volume_type(ebs: &shapes::EbsBlockDevice) -> Result<String, ApiError> {
-    let kind = ebs.volume_type.as_deref().unwrap_or(ROOT_VOLUME_TYPE);
+fn volume_type(ebs: &shapes::EbsBlockDevice, default: &str) -> Result<String, ApiError> {
+    let kind = ebs.volume_type.as_deref().unwrap_or(default);
     match (kind, ebs.iops) {
         ("io1" | "io2", None) => Err(invalid_combination(format!("The parameter iops must be specified for {kind} volumes."))),
         ("gp2" | "standard" | "st1" | "sc1", Some(_)) => {

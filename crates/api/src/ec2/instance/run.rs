@@ -6,12 +6,12 @@ use super::refuse;
 use super::show::{self, Row};
 use crate::Cloud;
 use crate::action::{Broken, Call, Write, internal};
-use crate::ec2::common::{invalid_combination, invalid_value, missing, tag_specifications, unsupported};
+use crate::ec2::common::{client_token, idempotent_result, invalid_combination, invalid_value, missing, tag_specifications, unsupported};
 use crate::ec2::instance_type::is_offered;
-use crate::ec2::kind;
+use crate::ec2::{image, kind};
 use base64::Engine as _;
 use model::capacity::{self, Used};
-use model::ids::{ImageId, InstanceId, NetworkInterfaceId, ReservationId, VolumeId};
+use model::ids::{InstanceId, NetworkInterfaceId, ReservationId, VolumeId};
 use model::image::Image;
 use model::instance::{Instance, ShutdownBehavior, State, StateReason};
 use model::instance_type::{self, InstanceType, Support, taken};
@@ -21,7 +21,7 @@ use model::tag::{Tags, metadata_key_ok, metadata_key_refusal};
 use model::volume::{Attachment, FileState, Volume};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{AccountTx, IdempotencyToken, TokenId, View};
+use store::{AccountTx, IdempotencyToken, View};
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
 
@@ -29,8 +29,6 @@ use wire::shapes::ec2 as shapes;
 pub(crate) const INSTANCES_MAX: usize = 5000;
 /// Most bytes of user data, decoded ("User data is limited to 16 KB, in raw form").
 pub(super) const USER_DATA_BYTES_MAX: usize = 16_384;
-/// Longest `ClientToken`, in characters, all of ASCII.
-const CLIENT_TOKEN_CHARS_MAX: usize = 64;
 
 pub(super) struct RunInstances;
 
@@ -42,10 +40,9 @@ impl Write for RunInstances {
     type Output = shapes::Reservation;
 
     fn run(call: &mut Call, tx: &mut AccountTx<'_>, input: Self::Input) -> Result<Self::Output, ApiError> {
-        let token = client_token(input.client_token.as_deref())?;
-        let done = token.as_ref().and_then(|t| tx.get::<IdempotencyToken>(t)).filter(|t| !t.is_expired(call.now));
-        if let Some(done) = done {
-            return again(call, tx.view(), done);
+        let token = client_token(Self::NAME, input.client_token.as_deref())?;
+        if let Some(done) = idempotent_result(call, tx, token.as_ref())? {
+            return again(tx.view(), &done);
         }
         let counts = counts(&input)?;
         refuse::run_instances(&input)?;
@@ -60,24 +57,8 @@ impl Write for RunInstances {
     }
 }
 
-fn client_token(token: Option<&str>) -> Result<Option<TokenId>, ApiError> {
-    let Some(token) = token.filter(|t| !t.is_empty()) else { return Ok(None) };
-    if token.len() > CLIENT_TOKEN_CHARS_MAX || !token.is_ascii() {
-        return Err(invalid_value(format!(
-            "Invalid value for clientToken. The client token must be at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters."
-        )));
-    }
-    Ok(Some(TokenId { action: RunInstances::NAME.into(), token: token.into() }))
-}
-
 /// The answer to a call that was answered before: the same reservation, as its instances are now.
-fn again(call: &Call, view: View<'_>, done: &IdempotencyToken) -> Result<shapes::Reservation, ApiError> {
-    if done.params_hash != call.fingerprint() {
-        return Err(ApiError::new(
-            "IdempotentParameterMismatch",
-            "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
-        ));
-    }
+fn again(view: View<'_>, done: &IdempotencyToken) -> Result<shapes::Reservation, ApiError> {
     let made: Vec<InstanceId> = done.result_ids.iter().filter_map(|id| id.parse().ok()).collect();
     reply(view, &made)
 }
@@ -130,7 +111,7 @@ struct Plan {
 
 impl Plan {
     fn new(cloud: &Cloud, view: View<'_>, input: &shapes::RunInstancesRequest, max_count: u64) -> Result<Self, ApiError> {
-        let image = image(view, input.image_id.as_deref())?;
+        let image = image::launchable(view, input.image_id.as_deref())?.clone();
         let kind = instance_type(cloud, input.instance_type.as_deref().filter(|t| !t.is_empty()).unwrap_or(instance_type::DEFAULT))?;
         architecture_matches(kind, &image.architecture)?;
         let key = input.key_name.as_deref().map(|name| key_pair(view, name)).transpose()?;
@@ -139,7 +120,7 @@ impl Plan {
         let disks = disks::plan(view, input.block_device_mappings.as_deref().unwrap_or_default(), &image, kind)?;
         attachments_fit(kind, nics.len(), disks.len())?;
         let mut tags = tag_specifications(input.tag_specifications.as_ref(), &["instance", "volume", "network-interface"])?;
-        let metadata_options = metadata_options(input.metadata_options.as_ref())?;
+        let metadata_options = metadata_options(&image, input.metadata_options.as_ref())?;
         tags_showable(&metadata_options, tags.get("instance"))?;
         let behavior = input.instance_initiated_shutdown_behavior.as_deref().unwrap_or("stop");
         Ok(Self {
@@ -164,18 +145,6 @@ impl Plan {
             kind,
         })
     }
-}
-
-/// The image, if this account may launch it. What another tenant owns answers as what doesn't exist.
-fn image(view: View<'_>, id: Option<&str>) -> Result<Arc<Image>, ApiError> {
-    let text = id.filter(|t| !t.is_empty()).ok_or_else(|| missing("ImageId"))?;
-    let id: ImageId = kind::IMAGE.parse(text)?;
-    let found = view.get::<Image>(&id).or_else(|| view.find_public_image(&id));
-    let image = found.cloned().ok_or_else(|| kind::IMAGE.not_found(std::slice::from_ref(&id)))?;
-    if image.lost.is_some() {
-        return Err(ApiError::new("InvalidAMIID.Unavailable", format!("The image ID '[{id}]' is not available")));
-    }
-    Ok(image)
 }
 
 /// The type of this name. A name that AWS doesn't have is an invalid value. A type that this cloud's host can't run is refused with the
@@ -272,8 +241,10 @@ pub(super) fn tags_showable(options: &MetadataOptions, tags: Option<&Tags>) -> R
     }
 }
 
-fn metadata_options(given: Option<&shapes::InstanceMetadataOptionsRequest>) -> Result<MetadataOptions, ApiError> {
-    let mut options = MetadataOptions { enabled: true, tokens_required: false, hop_limit: 1, tags: false, ipv6: false };
+/// What the launch asks for, before what the image asks for (`ImdsSupport`), before the defaults.
+fn metadata_options(image: &Image, given: Option<&shapes::InstanceMetadataOptionsRequest>) -> Result<MetadataOptions, ApiError> {
+    let (tokens_required, hop_limit) = if image.imds_v2 { (true, 2) } else { (false, 1) };
+    let mut options = MetadataOptions { enabled: true, tokens_required, hop_limit, tags: false, ipv6: false };
     if let Some(g) = given {
         metadata_options_change(
             &mut options,

@@ -10,6 +10,22 @@ pub const HOSTNAME_TYPE: &[&str] = &["ip-name", "resource-name"];
 
 pub const HTTP_TOKENS_STATE: &[&str] = &["optional", "required"];
 
+pub const IMAGE_ATTRIBUTE_NAME: &[&str] = &[
+    "description",
+    "kernel",
+    "ramdisk",
+    "launchPermission",
+    "productCodes",
+    "blockDeviceMapping",
+    "sriovNetSupport",
+    "bootMode",
+    "tpmSupport",
+    "uefiData",
+    "lastLaunchedTime",
+    "imdsSupport",
+    "deregistrationProtection",
+];
+
 pub const INSTANCE_ATTRIBUTE_NAME: &[&str] = &[
     "instanceType",
     "kernel",
@@ -50,6 +66,10 @@ pub const LOCATION_TYPE: &[&str] = &["region", "availability-zone", "availabilit
 pub const MARKET_TYPE: &[&str] = &["spot", "capacity-block", "interruptible-capacity-reservation"];
 
 pub const NESTED_VIRTUALIZATION_SPECIFICATION: &[&str] = &["enabled", "disabled"];
+
+pub const OPERATION_TYPE: &[&str] = &["add", "remove"];
+
+pub const RESET_IMAGE_ATTRIBUTE_NAME: &[&str] = &["launchPermission"];
 
 pub const RESOURCE_TYPE: &[&str] = &[
     "capacity-reservation",

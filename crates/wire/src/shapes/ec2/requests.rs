@@ -134,6 +134,54 @@ impl Decode for ConnectionTrackingSpecificationRequest {
     }
 }
 
+/// Shape `CopyImageRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CopyImageRequest {
+    pub client_token: Option<String>,
+    pub copy_image_tags: Option<bool>,
+    pub description: Option<String>,
+    pub destination_availability_zone: Option<String>,
+    pub destination_availability_zone_id: Option<String>,
+    pub destination_outpost_arn: Option<String>,
+    pub dry_run: Option<bool>,
+    pub encrypted: Option<bool>,
+    pub kms_key_id: Option<String>,
+    pub name: Option<String>,
+    pub snapshot_copy_completion_duration_minutes: Option<i64>,
+    pub source_image_id: Option<String>,
+    pub source_region: Option<String>,
+    pub tag_specifications: Option<Vec<TagSpecification>>,
+}
+
+impl Decode for CopyImageRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "ClientToken" => out.client_token = cx.scalar(m, Rule::Length(0, 128)),
+                "CopyImageTags" => out.copy_image_tags = cx.scalar(m, Rule::Any),
+                "Description" => out.description = cx.scalar(m, Rule::Length(0, 255)),
+                "DestinationAvailabilityZone" => out.destination_availability_zone = cx.scalar(m, Rule::Any),
+                "DestinationAvailabilityZoneId" => out.destination_availability_zone_id = cx.scalar(m, Rule::Any),
+                "DestinationOutpostArn" => out.destination_outpost_arn = cx.scalar(m, Rule::Any),
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "Encrypted" => out.encrypted = cx.scalar(m, Rule::Any),
+                "KmsKeyId" => out.kms_key_id = cx.scalar(m, Rule::Any),
+                "Name" => out.name = cx.scalar(m, Rule::Length(3, 128)),
+                "SnapshotCopyCompletionDurationMinutes" => out.snapshot_copy_completion_duration_minutes = cx.scalar(m, Rule::Any),
+                "SourceImageId" => out.source_image_id = cx.scalar(m, Rule::Any),
+                "SourceRegion" => out.source_region = cx.scalar(m, Rule::Any),
+                "TagSpecification" => out.tag_specifications = cx.structures(m, Form::Flat, MAX_ITEMS),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "Name", out.name.is_some());
+        cx.require(node, "SourceImageId", out.source_image_id.is_some());
+        cx.require(node, "SourceRegion", out.source_region.is_some());
+        out
+    }
+}
+
 /// Shape `CpuOptionsRequest` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CpuOptionsRequest {
@@ -331,6 +379,30 @@ impl Decode for DeleteTagsRequest {
     }
 }
 
+/// Shape `DeregisterImageRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeregisterImageRequest {
+    pub delete_associated_snapshots: Option<bool>,
+    pub dry_run: Option<bool>,
+    pub image_id: Option<String>,
+}
+
+impl Decode for DeregisterImageRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "DeleteAssociatedSnapshots" => out.delete_associated_snapshots = cx.scalar(m, Rule::Any),
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "ImageId" => out.image_id = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "ImageId", out.image_id.is_some());
+        out
+    }
+}
+
 /// Shape `DescribeAccountAttributesRequest` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeAccountAttributesRequest {
@@ -375,6 +447,31 @@ impl Decode for DescribeAvailabilityZonesRequest {
                 _ => cx.unknown(m),
             }
         }
+        out
+    }
+}
+
+/// Shape `DescribeImageAttributeRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeImageAttributeRequest {
+    pub attribute: Option<String>,
+    pub dry_run: Option<bool>,
+    pub image_id: Option<String>,
+}
+
+impl Decode for DescribeImageAttributeRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "Attribute" => out.attribute = cx.scalar(m, Rule::OneOf(enums::IMAGE_ATTRIBUTE_NAME)),
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "ImageId" => out.image_id = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "Attribute", out.attribute.is_some());
+        cx.require(node, "ImageId", out.image_id.is_some());
         out
     }
 }
@@ -1395,6 +1492,27 @@ impl Decode for Ipv6PrefixSpecificationRequest {
     }
 }
 
+/// Shape `LaunchPermissionModifications` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchPermissionModifications {
+    pub add: Option<Vec<LaunchPermission>>,
+    pub remove: Option<Vec<LaunchPermission>>,
+}
+
+impl Decode for LaunchPermissionModifications {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "Add" => out.add = cx.structures(m, Form::Flat, MAX_ITEMS),
+                "Remove" => out.remove = cx.structures(m, Form::Flat, MAX_ITEMS),
+                _ => cx.unknown(m),
+            }
+        }
+        out
+    }
+}
+
 /// Shape `LaunchTemplateSpecification` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LaunchTemplateSpecification {
@@ -1433,6 +1551,50 @@ impl Decode for LicenseConfigurationRequest {
                 _ => cx.unknown(m),
             }
         }
+        out
+    }
+}
+
+/// Shape `ModifyImageAttributeRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyImageAttributeRequest {
+    pub attribute: Option<String>,
+    pub description: Option<AttributeValue>,
+    pub dry_run: Option<bool>,
+    pub image_id: Option<String>,
+    pub imds_support: Option<AttributeValue>,
+    pub launch_permission: Option<LaunchPermissionModifications>,
+    pub operation_type: Option<String>,
+    pub organization_arns: Option<Vec<String>>,
+    pub organizational_unit_arns: Option<Vec<String>>,
+    pub product_codes: Option<Vec<String>>,
+    pub user_groups: Option<Vec<String>>,
+    pub user_ids: Option<Vec<String>>,
+    pub value: Option<String>,
+}
+
+impl Decode for ModifyImageAttributeRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "Attribute" => out.attribute = cx.scalar(m, Rule::Any),
+                "Description" => out.description = cx.structure(m),
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "ImageId" => out.image_id = cx.scalar(m, Rule::Any),
+                "ImdsSupport" => out.imds_support = cx.structure(m),
+                "LaunchPermission" => out.launch_permission = cx.structure(m),
+                "OperationType" => out.operation_type = cx.scalar(m, Rule::OneOf(enums::OPERATION_TYPE)),
+                "OrganizationArn" => out.organization_arns = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
+                "OrganizationalUnitArn" => out.organizational_unit_arns = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
+                "ProductCode" => out.product_codes = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
+                "UserGroup" => out.user_groups = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
+                "UserId" => out.user_ids = cx.scalars(m, Rule::Any, Form::Flat, MAX_ITEMS),
+                "Value" => out.value = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "ImageId", out.image_id.is_some());
         out
     }
 }
@@ -1648,6 +1810,31 @@ impl Decode for RebootInstancesRequest {
             }
         }
         cx.require(node, "InstanceId", out.instance_ids.is_some());
+        out
+    }
+}
+
+/// Shape `ResetImageAttributeRequest` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetImageAttributeRequest {
+    pub attribute: Option<String>,
+    pub dry_run: Option<bool>,
+    pub image_id: Option<String>,
+}
+
+impl Decode for ResetImageAttributeRequest {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "Attribute" => out.attribute = cx.scalar(m, Rule::OneOf(enums::RESET_IMAGE_ATTRIBUTE_NAME)),
+                "DryRun" => out.dry_run = cx.scalar(m, Rule::Any),
+                "ImageId" => out.image_id = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        cx.require(node, "Attribute", out.attribute.is_some());
+        cx.require(node, "ImageId", out.image_id.is_some());
         out
     }
 }

@@ -219,6 +219,18 @@ impl Encode for ConnectionTrackingSpecificationResponse {
     }
 }
 
+/// Shape `CopyImageResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CopyImageResult {
+    pub image_id: Option<String>,
+}
+
+impl Encode for CopyImageResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("imageId", &self.image_id);
+    }
+}
+
 /// Shape `CpuOptions` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CpuOptions {
@@ -293,6 +305,34 @@ pub struct DeleteSecurityGroupResult {
 impl Encode for DeleteSecurityGroupResult {
     fn encode(&self, xml: &mut Xml) {
         xml.scalar("groupId", &self.group_id);
+        xml.scalar("return", &self.r#return);
+    }
+}
+
+/// Shape `DeleteSnapshotReturnCode` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSnapshotReturnCode {
+    pub return_code: Option<String>,
+    pub snapshot_id: Option<String>,
+}
+
+impl Encode for DeleteSnapshotReturnCode {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("returnCode", &self.return_code);
+        xml.scalar("snapshotId", &self.snapshot_id);
+    }
+}
+
+/// Shape `DeregisterImageResult` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeregisterImageResult {
+    pub delete_snapshot_results: Option<Vec<DeleteSnapshotReturnCode>>,
+    pub r#return: Option<bool>,
+}
+
+impl Encode for DeregisterImageResult {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("deleteSnapshotResultSet", "item", &self.delete_snapshot_results);
         xml.scalar("return", &self.r#return);
     }
 }
@@ -990,6 +1030,44 @@ impl Encode for Image {
         xml.scalar("tpmSupport", &self.tpm_support);
         xml.scalar("usageOperation", &self.usage_operation);
         xml.scalar("virtualizationType", &self.virtualization_type);
+    }
+}
+
+/// Shape `ImageAttribute` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageAttribute {
+    pub block_device_mappings: Option<Vec<BlockDeviceMapping>>,
+    pub boot_mode: Option<AttributeValue>,
+    pub deregistration_protection: Option<AttributeValue>,
+    pub description: Option<AttributeValue>,
+    pub image_id: Option<String>,
+    pub imds_support: Option<AttributeValue>,
+    pub kernel_id: Option<AttributeValue>,
+    pub last_launched_time: Option<AttributeValue>,
+    pub launch_permissions: Option<Vec<LaunchPermission>>,
+    pub product_codes: Option<Vec<ProductCode>>,
+    pub ramdisk_id: Option<AttributeValue>,
+    pub sriov_net_support: Option<AttributeValue>,
+    pub tpm_support: Option<AttributeValue>,
+    pub uefi_data: Option<AttributeValue>,
+}
+
+impl Encode for ImageAttribute {
+    fn encode(&self, xml: &mut Xml) {
+        xml.structures("blockDeviceMapping", "item", &self.block_device_mappings);
+        xml.structure("bootMode", &self.boot_mode);
+        xml.structure("deregistrationProtection", &self.deregistration_protection);
+        xml.structure("description", &self.description);
+        xml.scalar("imageId", &self.image_id);
+        xml.structure("imdsSupport", &self.imds_support);
+        xml.structure("kernel", &self.kernel_id);
+        xml.structure("lastLaunchedTime", &self.last_launched_time);
+        xml.structures("launchPermission", "item", &self.launch_permissions);
+        xml.structures("productCodes", "item", &self.product_codes);
+        xml.structure("ramdisk", &self.ramdisk_id);
+        xml.structure("sriovNetSupport", &self.sriov_net_support);
+        xml.structure("tpmSupport", &self.tpm_support);
+        xml.structure("uefiData", &self.uefi_data);
     }
 }
 

@@ -37,11 +37,14 @@ sample!(CapacityReservationSpecificationResponse { capacity_reservation_preferen
 sample!(CapacityReservationTargetResponse { capacity_reservation_id, capacity_reservation_resource_group_arn });
 sample!(ConnectionTrackingConfiguration { tcp_established_timeout, udp_stream_timeout, udp_timeout });
 sample!(ConnectionTrackingSpecificationResponse { tcp_established_timeout, udp_stream_timeout, udp_timeout });
+sample!(CopyImageResult { image_id });
 sample!(CpuOptions { amd_sev_snp, core_count, nested_virtualization, threads_per_core });
 sample!(CreateSecurityGroupResult { group_id, security_group_arn, tags });
 sample!(DefaultConnectionTrackingConfiguration { default_tcp_established_timeout, default_udp_stream_timeout, default_udp_timeout });
 sample!(DeleteKeyPairResult { key_pair_id, r#return });
 sample!(DeleteSecurityGroupResult { group_id, r#return });
+sample!(DeleteSnapshotReturnCode { return_code, snapshot_id });
+sample!(DeregisterImageResult { delete_snapshot_results, r#return });
 sample!(DescribeAccountAttributesResult { account_attributes });
 sample!(DescribeAvailabilityZonesResult { availability_zones });
 sample!(DescribeImagesResult { images, next_token });
@@ -173,6 +176,22 @@ sample!(Image {
     tpm_support,
     usage_operation,
     virtualization_type,
+});
+sample!(ImageAttribute {
+    block_device_mappings,
+    boot_mode,
+    deregistration_protection,
+    description,
+    image_id,
+    imds_support,
+    kernel_id,
+    last_launched_time,
+    launch_permissions,
+    product_codes,
+    ramdisk_id,
+    sriov_net_support,
+    tpm_support,
+    uefi_data,
 });
 sample!(ImportKeyPairResult { key_fingerprint, key_name, key_pair_id, tags });
 sample!(InferenceAcceleratorInfo { accelerators, total_inference_memory_in_mib });
@@ -395,6 +414,7 @@ sample!(Ipv6PrefixSpecification { ipv6_prefix });
 sample!(Ipv6Range { cidr_ipv6, description });
 sample!(KeyPair { key_fingerprint, key_material, key_name, key_pair_id, tags });
 sample!(KeyPairInfo { create_time, key_fingerprint, key_name, key_pair_id, key_type, public_key, tags });
+sample!(LaunchPermission { group, organization_arn, organizational_unit_arn, user_id });
 sample!(LicenseConfiguration { license_configuration_arn });
 sample!(MediaAcceleratorInfo { accelerators, total_media_memory_in_mib });
 sample!(MediaDeviceInfo { count, manufacturer, memory_info, name });
@@ -676,14 +696,17 @@ sample!(VpcIpv6CidrBlockAssociation {
 
 pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.operation::<AuthorizeSecurityGroupIngressRequest, AuthorizeSecurityGroupIngressResult>("AuthorizeSecurityGroupIngress");
+    visitor.operation::<CopyImageRequest, CopyImageResult>("CopyImage");
     visitor.operation::<CreateKeyPairRequest, KeyPair>("CreateKeyPair");
     visitor.operation::<CreateSecurityGroupRequest, CreateSecurityGroupResult>("CreateSecurityGroup");
     visitor.operation::<CreateTagsRequest, crate::Empty>("CreateTags");
     visitor.operation::<DeleteKeyPairRequest, DeleteKeyPairResult>("DeleteKeyPair");
     visitor.operation::<DeleteSecurityGroupRequest, DeleteSecurityGroupResult>("DeleteSecurityGroup");
     visitor.operation::<DeleteTagsRequest, crate::Empty>("DeleteTags");
+    visitor.operation::<DeregisterImageRequest, DeregisterImageResult>("DeregisterImage");
     visitor.operation::<DescribeAccountAttributesRequest, DescribeAccountAttributesResult>("DescribeAccountAttributes");
     visitor.operation::<DescribeAvailabilityZonesRequest, DescribeAvailabilityZonesResult>("DescribeAvailabilityZones");
+    visitor.operation::<DescribeImageAttributeRequest, ImageAttribute>("DescribeImageAttribute");
     visitor.operation::<DescribeImagesRequest, DescribeImagesResult>("DescribeImages");
     visitor.operation::<DescribeInstanceAttributeRequest, InstanceAttribute>("DescribeInstanceAttribute");
     visitor.operation::<DescribeInstanceCreditSpecificationsRequest, DescribeInstanceCreditSpecificationsResult>(
@@ -706,6 +729,7 @@ pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.operation::<GetConsoleOutputRequest, GetConsoleOutputResult>("GetConsoleOutput");
     visitor.operation::<GetInstanceUefiDataRequest, GetInstanceUefiDataResult>("GetInstanceUefiData");
     visitor.operation::<ImportKeyPairRequest, ImportKeyPairResult>("ImportKeyPair");
+    visitor.operation::<ModifyImageAttributeRequest, crate::Empty>("ModifyImageAttribute");
     visitor.operation::<ModifyInstanceAttributeRequest, crate::Empty>("ModifyInstanceAttribute");
     visitor.operation::<ModifyInstanceCreditSpecificationRequest, ModifyInstanceCreditSpecificationResult>(
         "ModifyInstanceCreditSpecification",
@@ -713,6 +737,7 @@ pub(crate) fn visit(visitor: &mut impl Visitor) {
     visitor.operation::<ModifyInstanceMetadataOptionsRequest, ModifyInstanceMetadataOptionsResult>("ModifyInstanceMetadataOptions");
     visitor.operation::<MonitorInstancesRequest, MonitorInstancesResult>("MonitorInstances");
     visitor.operation::<RebootInstancesRequest, crate::Empty>("RebootInstances");
+    visitor.operation::<ResetImageAttributeRequest, crate::Empty>("ResetImageAttribute");
     visitor.operation::<RevokeSecurityGroupIngressRequest, RevokeSecurityGroupIngressResult>("RevokeSecurityGroupIngress");
     visitor.operation::<RunInstancesRequest, Reservation>("RunInstances");
     visitor.operation::<StartInstancesRequest, StartInstancesResult>("StartInstances");

@@ -281,6 +281,40 @@ impl Encode for Ipv6Range {
     }
 }
 
+/// Shape `LaunchPermission` of ec2's model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LaunchPermission {
+    pub group: Option<String>,
+    pub organization_arn: Option<String>,
+    pub organizational_unit_arn: Option<String>,
+    pub user_id: Option<String>,
+}
+
+impl Decode for LaunchPermission {
+    fn read(node: Node<'_>, cx: &mut Context) -> Self {
+        let mut out = Self::default();
+        for m in node.members() {
+            match m.name() {
+                "Group" => out.group = cx.scalar(m, Rule::Any),
+                "OrganizationArn" => out.organization_arn = cx.scalar(m, Rule::Any),
+                "OrganizationalUnitArn" => out.organizational_unit_arn = cx.scalar(m, Rule::Any),
+                "UserId" => out.user_id = cx.scalar(m, Rule::Any),
+                _ => cx.unknown(m),
+            }
+        }
+        out
+    }
+}
+
+impl Encode for LaunchPermission {
+    fn encode(&self, xml: &mut Xml) {
+        xml.scalar("group", &self.group);
+        xml.scalar("organizationArn", &self.organization_arn);
+        xml.scalar("organizationalUnitArn", &self.organizational_unit_arn);
+        xml.scalar("userId", &self.user_id);
+    }
+}
+
 /// Shape `Placement` of ec2's model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Placement {

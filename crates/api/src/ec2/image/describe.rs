@@ -1,26 +1,23 @@
-//! DescribeImages: the caller's own images, and those that every account may launch.
+//! DescribeImages: the images that the caller may launch.
 
-use super::common::{Paging, filters, tag_list_if_any};
-use super::kind;
-use super::shown::{bool_text, fixed, none, number, text};
-use crate::action::{Call, Read, actions};
+use super::{AVAILABLE, CLOUD_ALIAS, alias};
+use crate::action::{Call, Read};
+use crate::ec2::common::{Paging, filters, tag_list_if_any};
+use crate::ec2::kind;
+use crate::ec2::shown::{bool_text, fixed, none, number, text};
 use model::filter::Field;
 use model::ids::ImageId;
-use model::image::{Image, ROOT_VOLUME_TYPE};
+use model::image::Image;
 use model::scope::AccountId;
 use std::collections::BTreeMap;
 use store::View;
 use wire::ApiError;
 use wire::shapes::ec2 as shapes;
 
-actions![read DescribeImages,];
-
 const PAGE_LEAST: i32 = 1;
 const PAGE_MOST: i32 = 1000;
-/// The alias under which the cloud's own images are found, and those that no image here has.
-const CLOUD_ALIAS: &str = "amazon";
+/// The other owner aliases that AWS has. No image here has one.
 const OTHER_ALIASES: [&str; 2] = ["aws-marketplace", "aws-backup-vault"];
-const AVAILABLE: &str = "available";
 /// What AWS says of every image of Nitro's: `xen` is the type of its description, not of its host.
 const HYPERVISOR: &str = "xen";
 
@@ -38,14 +35,13 @@ impl Read for DescribeImages {
         let filters = filters(input.filters.as_ref(), fields(), true)?;
         let caller = &view.scope().account;
         let owners: Option<Vec<Owner>> = input.owners.map(|o| o.iter().map(|o| Owner::parse(o, caller)).collect()).transpose()?;
-        let users: Option<Vec<User>> = input.executable_users.map(|u| u.iter().map(|u| User::parse(u)).collect()).transpose()?;
+        let users: Option<Vec<User>> = input.executable_users.map(|u| u.iter().map(|u| User::parse(u, caller)).collect()).transpose()?;
         let mut images = chosen(view, input.image_ids.as_deref().unwrap_or_default())?;
         images.retain(|image| owners.as_ref().is_none_or(|all| all.iter().any(|o| o.owns(image))));
-        images.retain(|image| users.as_ref().is_none_or(|all| all.iter().any(|u| u.may_launch(image))));
-        // The tags of another account's image are its own affair.
-        images.retain(|image| filters.matches(image, if image.owner == *caller { &image.tags } else { &NO_TAGS }));
+        images.retain(|image| users.as_ref().is_none_or(|all| all.iter().any(|u| u.may_launch(image, caller))));
+        images.retain(|image| filters.matches(image, view.image_tags(image).unwrap_or(&NO_TAGS)));
         let (page, next_token) = paging.cut(images, |i| i.id.to_string());
-        Ok(shapes::DescribeImagesResult { next_token, images: Some(page.into_iter().map(|i| show(i, caller)).collect()) })
+        Ok(shapes::DescribeImagesResult { next_token, images: Some(page.into_iter().map(|i| show(view, i)).collect()) })
     }
 }
 
@@ -53,29 +49,29 @@ static NO_TAGS: model::tag::Tags = model::tag::Tags(BTreeMap::new());
 
 /// The images that a call names, or all that the caller may launch; by id.
 fn chosen<'a>(view: View<'a>, named: &[String]) -> Result<Vec<&'a Image>, ApiError> {
-    let images: Vec<&Image> = match named {
-        [] => view.list::<Image>().chain(view.public_images()).map(|i| &**i).collect(),
-        named => {
-            let find = |id: &ImageId| view.get::<Image>(id).or_else(|| view.find_public_image(id));
-            kind::IMAGE.find_all(named, find)?.into_iter().map(|i| &**i).collect()
-        }
+    if named.is_empty() {
+        return Ok(view.images().map(|i| &**i).collect());
+    }
+    // A deregistered image is left out as long as the caller has an instance of it, and unknown afterwards ("DescribeImages").
+    let find = |id: &ImageId| match view.image(id) {
+        Some(image) => Some(Some(&**image)),
+        None => view.has_instance_of_deregistered(id).then_some(None),
     };
-    // An own image that is public is in both lists.
-    Ok(images.into_iter().map(|i| (&i.id, i)).collect::<BTreeMap<_, _>>().into_values().collect())
+    let found = kind::IMAGE.find_all(named, find)?.into_iter().flatten();
+    Ok(found.map(|i| (&i.id, i)).collect::<BTreeMap<_, _>>().into_values().collect())
 }
 
 /// One of `Owners`.
 enum Owner {
     Account(AccountId),
-    Nobody,
+    Alias(String),
 }
 
 impl Owner {
     fn parse(text: &str, caller: &AccountId) -> Result<Self, ApiError> {
         match text {
             "self" => Ok(Self::Account(caller.clone())),
-            CLOUD_ALIAS => Ok(Self::Account(AccountId::cloud())),
-            alias if OTHER_ALIASES.contains(&alias) => Ok(Self::Nobody),
+            alias if alias == CLOUD_ALIAS || OTHER_ALIASES.contains(&alias) => Ok(Self::Alias(alias.into())),
             id => id.parse().map(Self::Account).map_err(|_| malformed_user(id)),
         }
     }
@@ -83,30 +79,31 @@ impl Owner {
     fn owns(&self, image: &Image) -> bool {
         match self {
             Self::Account(id) => image.owner == *id,
-            Self::Nobody => false,
+            Self::Alias(name) => alias(image) == Some(name),
         }
     }
 }
 
-/// One of `ExecutableUsers`: who was given leave to launch, besides the owner. Only everybody can be, here.
+/// One of `ExecutableUsers`: who was given permission to launch, besides the owner.
 enum User {
     Everybody,
-    One,
+    One(AccountId),
 }
 
 impl User {
-    fn parse(text: &str) -> Result<Self, ApiError> {
+    fn parse(text: &str, caller: &AccountId) -> Result<Self, ApiError> {
         match text {
             "all" => Ok(Self::Everybody),
-            "self" => Ok(Self::One),
-            id => id.parse::<AccountId>().map(|_| Self::One).map_err(|_| malformed_user(id)),
+            "self" => Ok(Self::One(caller.clone())),
+            id => id.parse().map(Self::One).map_err(|_| malformed_user(id)),
         }
     }
 
-    fn may_launch(&self, image: &Image) -> bool {
+    /// Whom an image is shared with is shown to its owner only, and to each account of itself.
+    fn may_launch(&self, image: &Image, caller: &AccountId) -> bool {
         match self {
             Self::Everybody => image.public,
-            Self::One => false,
+            Self::One(id) => image.launch_permissions.contains(id) && (id == caller || image.owner == *caller),
         }
     }
 }
@@ -123,7 +120,7 @@ fn fields<'a>() -> &'a [Field<&'a Image>] {
         ("block-device-mapping.encrypted", |_, is| is("false")),
         ("block-device-mapping.snapshot-id", |i, is| is(i.snapshot_id.as_str())),
         ("block-device-mapping.volume-size", |i, is| is(&i.size_gib.to_string())),
-        ("block-device-mapping.volume-type", |_, is| is(ROOT_VOLUME_TYPE)),
+        ("block-device-mapping.volume-type", |i, is| is(&i.root_volume_type)),
         ("creation-date", |i, is| is(&i.created.iso8601())),
         ("description", |i, is| i.description.iter().for_each(|d| is(d))),
         ("ena-support", |_, is| is("true")),
@@ -144,8 +141,8 @@ fn fields<'a>() -> &'a [Field<&'a Image>] {
         ("ramdisk-id", none),
         ("root-device-name", |i, is| is(&i.root_device_name)),
         ("root-device-type", |_, is| is("ebs")),
-        ("source-image-id", none),
-        ("source-image-region", none),
+        ("source-image-id", |i, is| i.source.iter().for_each(|(id, _)| is(id.as_str()))),
+        ("source-image-region", |i, is| i.source.iter().for_each(|(_, region)| is(region.as_str()))),
         ("source-instance-id", none),
         ("sriov-net-support", none),
         ("state", |i, is| is(state(i))),
@@ -159,16 +156,12 @@ fn location(image: &Image) -> String {
     format!("{}/{}", alias(image).unwrap_or(image.owner.as_str()), image.name)
 }
 
-fn alias(image: &Image) -> Option<&'static str> {
-    (image.owner == AccountId::cloud()).then_some(CLOUD_ALIAS)
-}
-
 /// An image whose files are lost can't be launched.
 fn state(image: &Image) -> &'static str {
     if image.lost.is_some() { "error" } else { AVAILABLE }
 }
 
-fn show(image: &Image, caller: &AccountId) -> shapes::Image {
+fn show(view: View<'_>, image: &Image) -> shapes::Image {
     let root = shapes::BlockDeviceMapping {
         device_name: text(&image.root_device_name),
         ebs: Some(shapes::EbsBlockDevice {
@@ -176,7 +169,7 @@ fn show(image: &Image, caller: &AccountId) -> shapes::Image {
             encrypted: Some(false),
             snapshot_id: text(&image.snapshot_id),
             volume_size: number(image.size_gib),
-            volume_type: fixed(ROOT_VOLUME_TYPE),
+            volume_type: text(&image.root_volume_type),
             ..Default::default()
         }),
         ..Default::default()
@@ -196,14 +189,17 @@ fn show(image: &Image, caller: &AccountId) -> shapes::Image {
         usage_operation: fixed("RunInstances"),
         hypervisor: fixed(HYPERVISOR),
         virtualization_type: fixed("hvm"),
-        boot_mode: fixed("legacy-bios"),
+        boot_mode: text(&image.boot_mode),
+        imds_support: image.imds_v2.then(|| super::IMDS_V2.into()),
         ena_support: Some(true),
         root_device_name: text(&image.root_device_name),
         root_device_type: fixed("ebs"),
         block_device_mappings: Some(vec![root]),
         creation_date: Some(image.created.iso8601()),
         deregistration_protection: fixed("disabled"),
-        tags: if image.owner == *caller { tag_list_if_any(&image.tags) } else { None },
+        source_image_id: image.source.as_ref().map(|(id, _)| id.to_string()),
+        source_image_region: image.source.as_ref().map(|(_, region)| region.to_string()),
+        tags: view.image_tags(image).and_then(tag_list_if_any),
         ..Default::default()
     }
 }
