@@ -82,9 +82,9 @@ pub struct Volume {
     /// What is known of its file.
     #[serde(default)]
     pub file: FileState,
-    /// The length of its file when an instance was last stopped, in bytes: it never gets shorter.
+    /// The length of its file when an instance was last stopped and all of it was on the disk, in bytes; 0 if that is not known.
     #[serde(default)]
-    pub file_bytes_min: u64,
+    pub file_bytes_synced: u64,
     /// What it is attached to.
     pub attachment: Option<Attachment>,
     /// Its file is to go, and the document after it.

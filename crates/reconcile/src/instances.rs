@@ -259,7 +259,7 @@ fn stopped_record(tx: &mut SystemTx<'_>, scope: &Scope, mut instance: Instance, 
     }
     for (id, bytes) in lengths {
         if let Some(volume) = tx.get::<Volume>(scope, id).cloned() {
-            tx.put(scope, Volume { file_bytes_min: *bytes, ..(*volume).clone() });
+            tx.put(scope, Volume { file_bytes_synced: *bytes, ..(*volume).clone() });
         }
     }
     for id in &instance.interfaces {

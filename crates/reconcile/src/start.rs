@@ -136,7 +136,7 @@ impl Reconciler {
             }
             let sight = self.volume_inspect(volume).await.reason("its volumes could not be looked at")?;
             match sight {
-                Sight::Whole { files, .. } => open.push(files),
+                Sight::Whole(files) => open.push(files),
                 Sight::Lost { loss, why } => {
                     tracing::error!(volume = %id, why, "a volume is lost: put its file back, from a backup; until then its instance doesn't start");
                     lost.push((id.clone(), FileState::Lost { loss, why }));

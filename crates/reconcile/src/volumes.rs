@@ -6,7 +6,7 @@ use crate::table::Next;
 use model::ids::VolumeId;
 use model::instance::Instance;
 use model::scope::Scope;
-use model::volume::{FileState, Loss, Volume};
+use model::volume::{FileState, Volume};
 use node::volume::Sight;
 use std::collections::BTreeSet;
 use store::{Snapshot, SystemTx};
@@ -30,23 +30,19 @@ impl Reconciler {
         Ok(Next { steps: 1, ..Next::default() })
     }
 
-    /// Looks at a volume's file. It is never shorter than it was when its instance was last stopped.
+    /// Looks at a volume's file.
     pub(crate) async fn volume_inspect(&self, volume: &Volume) -> anyhow::Result<Sight> {
-        let sight = call("look at the volume", CALL_TIMEOUT, self.drivers.volumes.inspect(&volume.id, volume.size_bytes())).await?;
-        Ok(match sight {
-            Sight::Whole { files, bytes } if bytes < volume.file_bytes_min => {
-                let why = format!("{} is cut short: it has {bytes} bytes and had {}", files.top.display(), volume.file_bytes_min);
-                Sight::Lost { loss: Loss::Damaged, why }
-            }
-            seen @ (Sight::Whole { .. } | Sight::Lost { .. }) => seen,
-        })
+        let look = self.drivers.volumes.inspect(&volume.id, volume.size_bytes(), volume.file_bytes_synced);
+        call("look at the volume", CALL_TIMEOUT, look).await
     }
 
-    /// Brings the volumes of a machine that is gone to the disk, and gives back how long their files are. A volume that can't be read isn't what
-    /// a stop waits for.
+    /// Brings the volumes of a machine that is gone to the disk, and gives back how long their files are. What is lost has no length to go by; a
+    /// volume that can't be read isn't what a stop waits for.
     pub(crate) async fn volumes_settle(&self, ids: &[VolumeId]) -> Vec<(VolumeId, u64)> {
         let mut lengths = Vec::new();
-        for id in ids {
+        let snapshot = self.store.snapshot();
+        let is_lost = |id: &&VolumeId| snapshot.find::<Volume>(id).is_some_and(|(_, v)| matches!(v.file, FileState::Lost { .. }));
+        for id in ids.iter().filter(|id| !is_lost(id)) {
             match call("sync the volume", CALL_TIMEOUT, self.drivers.volumes.settle(id)).await {
                 Ok(bytes) => lengths.push((id.clone(), bytes)),
                 Err(error) => tracing::warn!(volume = %id, error = format!("{error:#}"), "a volume's file could not be synced"),
@@ -62,12 +58,12 @@ impl Reconciler {
         for (scope, volume) in before.all::<Volume>().filter(|(_, volume)| !volume.deleting) {
             let found = match &volume.file {
                 FileState::Lost { .. } => match self.volume_inspect(volume).await? {
-                    Sight::Whole { .. } => FileState::Made,
+                    Sight::Whole(_) => FileState::Made,
                     Sight::Lost { loss, why } => FileState::Lost { loss, why },
                 },
                 _ if have.contains(&volume.id) || !volume.is_made(has_run(before, volume)) => continue,
                 FileState::Unrecorded | FileState::Wanted | FileState::Made => match self.volume_inspect(volume).await? {
-                    Sight::Whole { .. } => continue,
+                    Sight::Whole(_) => continue,
                     Sight::Lost { loss, why } => FileState::Lost { loss, why },
                 },
             };

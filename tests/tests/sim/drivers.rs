@@ -135,8 +135,8 @@ impl<D: Volumes> Volumes for Faulty<D> {
         step!(self, "volume.remove", remove(id))
     }
 
-    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<node::volume::Sight> {
-        step!(self, "volume.inspect", inspect(id, size_bytes))
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64, bytes_synced: u64) -> Result<node::volume::Sight> {
+        step!(self, "volume.inspect", inspect(id, size_bytes, bytes_synced))
     }
 
     async fn settle(&self, id: &VolumeId) -> Result<u64> {

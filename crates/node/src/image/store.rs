@@ -57,9 +57,9 @@ impl Images for ImageStore {
 
     async fn inspect(&self, id: &ImageId) -> Result<Option<Lost>> {
         let disk = self.path(id).join(DISK);
-        let seen = durable::blocking(move || check::inspect(&disk, None)).await.with_context(|| format!("image {id}"))?;
+        let seen = durable::blocking(move || check::inspect(&disk, None, 0)).await.with_context(|| format!("image {id}"))?;
         Ok(match seen {
-            Sight::Whole { .. } => None,
+            Sight::Whole(_) => None,
             Sight::Lost { loss, why } => Some(Lost { loss, why }),
         })
     }

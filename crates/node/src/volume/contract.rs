@@ -37,11 +37,11 @@ pub(crate) async fn check(open: &dyn Fn() -> Arc<dyn Volumes>, image: &ImageId) 
 
     volumes.ensure(&root, 8 * GIB, &Source::Image(image.clone())).await.unwrap();
     assert_eq!(volumes.files(&root).await.unwrap(), root_files, "a second call changes nothing");
-    let Sight::Whole { files: seen, bytes } = volumes.inspect(&root, 8 * GIB).await.unwrap() else { panic!("it is whole") };
-    assert_eq!((seen, bytes), (root_files, volumes.settle(&root).await.unwrap()));
-    let lost = async |id: &VolumeId, size| match volumes.inspect(id, size).await.unwrap() {
+    let synced = volumes.settle(&root).await.unwrap();
+    assert_eq!(volumes.inspect(&root, 8 * GIB, synced).await.unwrap(), Sight::Whole(root_files));
+    let lost = async |id: &VolumeId, size| match volumes.inspect(id, size, 0).await.unwrap() {
         Sight::Lost { loss, .. } => loss,
-        whole @ Sight::Whole { .. } => panic!("{whole:?}"),
+        whole @ Sight::Whole(_) => panic!("{whole:?}"),
     };
     assert_eq!(lost(&root, 9 * GIB).await, Loss::Damaged, "a disk of another size is another disk");
     assert_eq!(lost(&volume_id(9), GIB).await, Loss::Missing);

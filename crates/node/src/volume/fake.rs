@@ -144,13 +144,15 @@ impl Volumes for FakeVolumes {
         })
     }
 
-    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<Sight> {
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64, bytes_synced: u64) -> Result<Sight> {
         tokio::task::yield_now().await;
         let found = self.host.0.call(Call::Inspect, |state| Ok((state.volumes.get(id).cloned(), state.damaged.contains(id))))?;
         let lost = |loss: Loss| Ok(Sight::Lost { loss, why: format!("{id}.qcow2 is {loss}") });
         let volume = match found {
             (None, _) => return lost(Loss::Missing),
-            (Some(volume), damaged) if damaged || volume.size_bytes != size_bytes => return lost(Loss::Damaged),
+            (Some(volume), damaged) if damaged || volume.size_bytes != size_bytes || size_bytes < bytes_synced => {
+                return lost(Loss::Damaged);
+            }
             (Some(volume), _) => volume,
         };
         if let Source::Image(image) = &volume.source
@@ -158,7 +160,7 @@ impl Volumes for FakeVolumes {
         {
             return lost(Loss::Damaged);
         }
-        Ok(Sight::Whole { files: self.files(id).await?, bytes: size_bytes })
+        Ok(Sight::Whole(self.files(id).await?))
     }
 
     async fn settle(&self, id: &VolumeId) -> Result<u64> {

@@ -27,11 +27,12 @@ pub trait Volumes: Send + Sync {
     /// Deletes a volume. Without one: does nothing.
     async fn remove(&self, id: &VolumeId) -> Result<()>;
 
-    /// Looks at a volume that was made, of `size_bytes`.
+    /// Looks at a volume that was made, of `size_bytes`. `bytes_synced`: what [`Volumes::settle`] said last, or 0. A file that is shorter now must
+    /// hold all its data all the same.
     ///
     /// # Errors
     /// If what there is can't be known, which must not be taken for lost.
-    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<Sight>;
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64, bytes_synced: u64) -> Result<Sight>;
 
     /// Brings a volume that nobody writes to the disk, and says how long its file is, in bytes.
     async fn settle(&self, id: &VolumeId) -> Result<u64>;
@@ -47,12 +48,7 @@ pub trait Volumes: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sight {
     /// All that a machine needs of it.
-    Whole {
-        /// Where it is.
-        files: Files,
-        /// The length of the file that is written to.
-        bytes: u64,
-    },
+    Whole(Files),
     /// Its file, or one that it stands on, is missing or damaged.
     Lost {
         /// In what way.

@@ -89,9 +89,9 @@ impl Volumes for Qcow2Volumes {
         durable::blocking(move || durable::file_remove(&path)).await.with_context(|| format!("deleting volume {id}"))
     }
 
-    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<Sight> {
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64, bytes_synced: u64) -> Result<Sight> {
         let top = self.path(id);
-        durable::blocking(move || check::inspect(&top, Some(size_bytes))).await.with_context(|| format!("volume {id}"))
+        durable::blocking(move || check::inspect(&top, Some(size_bytes), bytes_synced)).await.with_context(|| format!("volume {id}"))
     }
 
     async fn settle(&self, id: &VolumeId) -> Result<u64> {
@@ -255,12 +255,13 @@ mod tests {
         // Written to at both ends, so that tables lie at the end of the file.
         qemu_io(&top, &["write -P 0x77 0 64k", "write -P 0x77 7G 64k"]);
         let whole = std::fs::read(&top).unwrap();
-        let sight = async || volumes.inspect(&id, 8 * GIB).await.unwrap();
-        let lost = async |says: &str| match volumes.inspect(&id, 8 * GIB).await.unwrap() {
+        let synced = std::cell::Cell::new(0);
+        let sight = async || volumes.inspect(&id, 8 * GIB, synced.get()).await.unwrap();
+        let lost = async |says: &str| match volumes.inspect(&id, 8 * GIB, synced.get()).await.unwrap() {
             Sight::Lost { loss, why } if why.contains(says) => loss,
-            other @ (Sight::Whole { .. } | Sight::Lost { .. }) => panic!("{says}: {other:?}"),
+            other @ (Sight::Whole(_) | Sight::Lost { .. }) => panic!("{says}: {other:?}"),
         };
-        assert!(matches!(sight().await, Sight::Whole { bytes, .. } if bytes == whole.len() as u64));
+        assert!(matches!(sight().await, Sight::Whole(_)));
         std::fs::write(&top, b"").unwrap();
         assert_eq!(lost("empty").await, Loss::Damaged);
         for length in [1, 60, 104, 70_000, 200_000, 300_000] {
@@ -272,7 +273,26 @@ mod tests {
         std::fs::remove_file(&top).unwrap();
         assert_eq!(lost("is missing").await, Loss::Missing);
         std::fs::write(&top, &whole).unwrap();
-        assert!(matches!(sight().await, Sight::Whole { .. }));
+        assert!(matches!(sight().await, Sight::Whole(_)));
+
+        // Data alone may lie beyond the end after a crash, but not of a file that was synced.
+        let cut = &whole[..whole.len() - (64 << 10)];
+        std::fs::write(&top, cut).unwrap();
+        assert!(matches!(sight().await, Sight::Whole(_)), "the test cuts off data only");
+        synced.set(whole.len() as u64);
+        assert_eq!(lost("cut short").await, Loss::Damaged);
+        std::fs::write(&top, &whole).unwrap();
+        assert!(matches!(sight().await, Sight::Whole(_)));
+        // A copy that takes less room, as a backup's does, is whole.
+        let compact = root.path().join("volumes/compact");
+        let backing = "../images/ami-00000000000000001/disk.qcow2";
+        qemu_io(&top, &["discard 0 64k", "write -P 0x55 6G 1M", "discard 6G 1M"]);
+        qemu_img(&["convert", "-O", "qcow2", "-B", backing, "-F", "qcow2", top.to_str().unwrap(), compact.to_str().unwrap()]);
+        synced.set(std::fs::metadata(&top).unwrap().len());
+        assert!(std::fs::metadata(&compact).unwrap().len() < synced.get());
+        std::fs::rename(&compact, &top).unwrap();
+        assert!(matches!(sight().await, Sight::Whole(_)));
+        synced.set(0);
 
         let image = root.path().join("images/ami-00000000000000001");
         std::fs::rename(&image, root.path().join("images/kept")).unwrap();
@@ -282,11 +302,11 @@ mod tests {
         assert_eq!(lost("disk.qcow2 is damaged").await, Loss::Damaged);
         std::fs::remove_dir_all(&image).unwrap();
         std::fs::rename(root.path().join("images/kept"), &image).unwrap();
-        assert!(matches!(sight().await, Sight::Whole { .. }));
+        assert!(matches!(sight().await, Sight::Whole(_)));
         // Set aside, it still finds its image.
         volumes.set_aside(&id, "a test", Timestamp(0)).await.unwrap();
         let aside = root.path().join("lost+found").join(top.file_name().unwrap());
-        assert!(matches!(check::inspect(&aside, Some(8 * GIB)).unwrap(), Sight::Whole { .. }));
+        assert!(matches!(check::inspect(&aside, Some(8 * GIB), 0).unwrap(), Sight::Whole(_)));
     }
 
     #[tokio::test]

@@ -42,8 +42,8 @@ impl<D: Volumes + ?Sized> Volumes for Guarded<D> {
         self.driver.remove(id).await
     }
 
-    async fn inspect(&self, id: &VolumeId, size_bytes: u64) -> Result<Sight> {
-        self.driver.inspect(id, size_bytes).await
+    async fn inspect(&self, id: &VolumeId, size_bytes: u64, bytes_synced: u64) -> Result<Sight> {
+        self.driver.inspect(id, size_bytes, bytes_synced).await
     }
 
     async fn settle(&self, id: &VolumeId) -> Result<u64> {

@@ -78,14 +78,16 @@ async fn a_damaged_volume_is_an_error_until_it_is_whole() {
     // A file that is shorter than it was at the last stop is cut short.
     cloud.wish(1, STOP).await;
     cloud.settle().await;
-    let length = cloud.store.snapshot().find::<Volume>(&volume_id(1)).unwrap().1.file_bytes_min;
+    let length = cloud.store.snapshot().find::<Volume>(&volume_id(1)).unwrap().1.file_bytes_synced;
     assert_eq!(length, 1 << 30);
     cloud
         .write(|tx| {
             let volume = (**tx.get::<Volume>(&scope(), &volume_id(1)).unwrap()).clone();
-            tx.put(&scope(), Volume { file_bytes_min: (1 << 30) + 1, ..volume });
+            tx.put(&scope(), Volume { file_bytes_synced: (1 << 30) + 1, ..volume });
         })
         .await;
+    // A start that was refused is no reason to take what is there for all there was.
+    start_is_refused(&cloud, Loss::Damaged).await;
     start_is_refused(&cloud, Loss::Damaged).await;
 }
 

@@ -308,7 +308,7 @@ pub(crate) fn a_volume(n: u8, now: Timestamp) -> Volume {
         source: Source::Image(image_id()),
         snapshot_id: None,
         file: volume::FileState::Wanted,
-        file_bytes_min: 0,
+        file_bytes_synced: 0,
         attachment: Some(volume::Attachment {
             instance_id: id(n),
             device_name: "/dev/xvda".into(),

@@ -372,7 +372,7 @@ fn volume_put(call: &mut Call, tx: &mut AccountTx<'_>, plan: &Plan, disk: &Disk,
         source: disk.source.clone(),
         snapshot_id: disk.snapshot_id.clone(),
         file: FileState::Wanted,
-        file_bytes_min: 0,
+        file_bytes_synced: 0,
         attachment: Some(Attachment {
             instance_id: instance.clone(),
             device_name: disk.device_name.clone(),
