@@ -1,8 +1,10 @@
 """What goes wrong ends in a state and a reason: images that don't boot or that name other files, full disks, a host that is full."""
 
+import contextlib
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -56,7 +58,9 @@ def test_a_full_disk_pauses_the_guest_and_says_so(cloud, internet, workdir):
     small = workdir / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", small], check=True)
-    tight = Guests(small / "c", listen="127.0.0.1:4588")
+    config = workdir / "tight.toml"
+    config.write_text("[capacity]\ndisk_overcommit = 1000.0\n")
+    tight = Guests(small / "c", listen="127.0.0.1:4588", config=config)
     try:
         tight.start()
         cache = os.environ.get("PILEUS_CACHE_DIR", str(cloud.data_dir / "cache"))
@@ -69,11 +73,34 @@ def test_a_full_disk_pauses_the_guest_and_says_so(cloud, internet, workdir):
         assert tight.state(guest) == "running"
         note = next(n for n in tight.status()["notes"] if guest in n)
         assert "space" in note
+
+        def status():
+            return tight.ec2.describe_instance_status(InstanceIds=[guest])["InstanceStatuses"][0]["InstanceStatus"]
+
+        assert status()["Status"] == "impaired" and status()["Details"][0]["ImpairedSince"]
+        assert "disk space" in tight.instance(guest)["StateReason"]["Message"]
+        wait_for("the log names the disk", 10, lambda: "the disk is full" in tight.log.read_text())
+        with pytest.raises(tight.ec2.exceptions.ClientError, match="InsufficientInstanceCapacity"):
+            tight.run()
+        time.sleep(25)
+        log = tight.log.read_text()
+        assert log.count("the instance is impaired") == 1 and log.count("the disk is full") == 1 and str(small) in log
+        assert status()["Status"] == "impaired", "also while it is let go on to see whether there is space"
         # With room again it goes on, and no write was lost or failed.
         subprocess.run(["mount", "-o", "remount,size=1500m", small], check=True)
         wait_for("the guest goes on", 120, lambda: not any(guest in note for note in tight.status()["notes"]))
         assert "I/O error" not in tight.ssh(guest, "killall cat sh; dmesg | tail -n 50", check=False).stdout
+        wait_for("it is well again", 60, lambda: status()["Status"] == "ok")
+        # Once more, and now it is terminated while it is paused.
+        subprocess.run(["mount", "-o", "remount,size=900m", small], check=True)
+        with open(small / "ballast", "wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while ballast.write(bytes(4096)):
+                pass
+        tight.ssh(guest, "nohup sh -c 'while :; do cat /dev/urandom > /root/fill; done' >/dev/null 2>&1 &")
+        wait_for("it is impaired again", 240, lambda: status()["Status"] == "impaired")
+        begun = time.monotonic()
         tight.terminate(guest)
+        assert time.monotonic() - begun < 20
     finally:
         if tight.process and tight.process.poll() is None:
             tight.stop()

@@ -2,6 +2,7 @@
 
 use ipnet::Ipv4Net;
 use model::capacity::{Host, Overcommit};
+use model::space::Space;
 
 /// The host, what may be promised on it, and the addresses to give out.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +11,8 @@ pub struct Cloud {
     pub host: Host,
     /// How much more of it may be promised.
     pub overcommit: Overcommit,
+    /// The space for volumes.
+    pub space: Space,
     /// Where public addresses come from.
     pub public_pool: Ipv4Net,
     /// Whether nothing runs: every instance type is offered then, not only those that the host can run.

@@ -183,10 +183,14 @@ impl Gate {
         let (entry, action) = self.entries.get(&(service.signing_name, operation)).ok_or_else(unbuilt)?;
         let span = tracing::info_span!("call", %action, account = %caller.account, %region, request_id);
         let verdict = authorize(&caller, action);
+        let short = entry.writes && self.cloud.space.is_short() && !crate::short::frees(operation);
         let scope = Scope { account: caller.account, region };
         let answer = unpanicked(request_id, async {
             if !verdict.allowed {
                 return Err(denied(request.protocol, verdict.reason));
+            }
+            if short {
+                return Err(crate::short::refusal(operation));
             }
             let parameters = request.parameters()?.clone();
             let call = Call {
@@ -203,7 +207,8 @@ impl Gate {
             (entry.run)(desk, parameters).await
         });
         let answer = answer.instrument(span).await;
-        if let (Err(error), true) = (&answer, entry.writes) {
+        // The audit trail would grow by what is refused for want of space.
+        if let (Err(error), true) = (&answer, entry.writes && !short) {
             self.audit_refused(&scope, now, action.clone(), request_id, &error.code).await;
         }
         answer
@@ -349,6 +354,7 @@ mod tests {
         let cloud = Cloud {
             host: model::capacity::Host { vcpus: 1, memory_mib: 1, disk_bytes: 1 },
             overcommit: model::capacity::Overcommit { vcpus: 1.0, memory: 1.0, memory_reserve_mib: 0 },
+            space: model::space::Space::unlimited(),
             public_pool: "198.18.0.0/16".parse().unwrap(),
             simulated: true,
         };

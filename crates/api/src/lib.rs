@@ -10,6 +10,7 @@ mod gate;
 mod keys;
 pub mod operator;
 pub mod ports;
+mod short;
 mod sts;
 
 pub use cloud::Cloud;

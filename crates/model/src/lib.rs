@@ -29,6 +29,7 @@ pub mod rules;
 pub mod scope;
 pub mod security_group;
 pub mod security_group_rule;
+pub mod space;
 pub mod subnet;
 pub mod tag;
 pub mod time;

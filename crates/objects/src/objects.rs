@@ -322,6 +322,12 @@ impl Objects {
         Ok(self.look_at_all(scrub::kept).await?.last)
     }
 
+    /// Whether there is no space for more bodies: then only what frees space should be done.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        matches!(self.engine.core.files.room(), Err(Error::Full))
+    }
+
     /// How much is kept, as of the last commit.
     #[must_use]
     pub fn usage(&self) -> Usage {

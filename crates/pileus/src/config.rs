@@ -38,6 +38,10 @@ pub(crate) struct Capacity {
     pub(crate) vcpu_overcommit: f64,
     /// How much guest memory one byte of the host's may carry.
     pub(crate) memory_overcommit: f64,
+    /// How many bytes of volumes may be promised for each free one of the disk.
+    pub(crate) disk_overcommit: f64,
+    /// Disk space that only one database may use, so that a full disk can still be freed; each of both has twice as much, in MiB.
+    pub(crate) disk_reserve_mib: u64,
     /// Memory that guests never get, in MiB.
     pub(crate) memory_reserve_mib: u64,
 }
@@ -185,7 +189,15 @@ impl Default for Config {
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { vcpus: 0, memory_mib: 0, vcpu_overcommit: 16.0, memory_overcommit: 1.0, memory_reserve_mib: 1024 }
+        Self {
+            vcpus: 0,
+            memory_mib: 0,
+            vcpu_overcommit: 16.0,
+            memory_overcommit: 1.0,
+            disk_overcommit: 4.0,
+            disk_reserve_mib: 8,
+            memory_reserve_mib: 1024,
+        }
     }
 }
 
@@ -235,6 +247,8 @@ impl Config {
         self.region.parse::<model::scope::Region>().map_err(|_| anyhow::anyhow!("region: {:?} is no region of AWS", self.region))?;
         anyhow::ensure!(self.capacity.vcpu_overcommit >= 1.0, "capacity.vcpu_overcommit: must be at least 1");
         anyhow::ensure!(self.capacity.memory_overcommit > 0.0, "capacity.memory_overcommit: must be above 0");
+        anyhow::ensure!(self.capacity.disk_overcommit > 0.0, "capacity.disk_overcommit: must be above 0");
+        anyhow::ensure!(self.capacity.disk_reserve_mib <= 512, "capacity.disk_reserve_mib: must be at most 512");
         anyhow::ensure!((8..=28).contains(&self.network.public_pool.prefix_len()), "network.public_pool: must be a /8 to /28");
         anyhow::ensure!((1280..=9001).contains(&self.network.mtu), "network.mtu: must be 1280 to 9001");
         Ok(())

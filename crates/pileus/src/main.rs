@@ -17,6 +17,7 @@ mod reset;
 mod scrub;
 mod serve;
 mod size;
+mod space;
 mod stream;
 mod wait;
 

@@ -14,6 +14,7 @@ use model::capacity::{Host, Overcommit};
 use model::fault::NoFaults;
 use model::ids::InstanceId;
 use model::machine::Accelerator;
+use model::space::Space;
 use model::time::{Clock, Timestamp};
 use model::volume::Volume;
 use node::hypervisor::Hypervisor;
@@ -129,6 +130,7 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulation: Simulatio
     let cloud = api::Cloud {
         host: config.capacity.host(found),
         overcommit: overcommit(&config),
+        space: if simulate { Space::unlimited() } else { Space::overcommitted(config.capacity.disk_overcommit) },
         public_pool: config.network.public_pool,
         simulated: simulate,
     };

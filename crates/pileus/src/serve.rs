@@ -3,7 +3,7 @@
 use crate::cli::ServeArgs;
 use crate::config::Config;
 use crate::parts::Simulation;
-use crate::{admin, commands, http, index_keeper, lost_found, parts, scrub};
+use crate::{admin, commands, http, index_keeper, lost_found, parts, scrub, space};
 use anyhow::{Context as _, Result};
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -105,6 +105,8 @@ async fn serve(data_dir: &Path, config: Config, simulation: Simulation) -> Resul
     let scrub = scrub::run(parts.objects.clone(), parts.config.s3.clone(), parts.clock.clone(), parts.scrub.clone(), stopping.clone());
     let scrub = tokio::spawn(scrub);
     let prune = tokio::spawn(lost_found::prune(data_dir.into(), parts.clock.clone(), stopping.clone()));
+    let disk = space::Disk::open(&parts)?;
+    let disk = tokio::spawn(space::run(disk, parts.clone(), stopping.clone()));
     let mark = tokio::spawn(parts.directory.clone().keep(stopping.clone()));
     let keeper = tokio::spawn(index_keeper::run(parts.objects.clone(), parts.index_kept.clone(), stopping.clone()));
     let operator = tokio::spawn(admin::server::serve(socket, parts.clone(), stopping.clone()));
@@ -129,6 +131,7 @@ async fn serve(data_dir: &Path, config: Config, simulation: Simulation) -> Resul
     keeper.await?;
     upkeep.await?;
     prune.await?;
+    disk.await?;
     mark.await?;
     sweep.await?;
     parts.directory.raise_or_warn().await;

@@ -5,6 +5,7 @@ use model::image::Image;
 use model::instance::Instance;
 use model::network_interface::NetworkInterface;
 use model::scope::{AccountId, Region, Scope};
+use model::volume::Volume;
 use rpds::RedBlackTreeMapSync;
 use std::net::Ipv4Addr;
 
@@ -13,6 +14,8 @@ use std::net::Ipv4Addr;
 pub struct Indexes {
     /// How many instances of each type take room on a host.
     pub(crate) capacity: RedBlackTreeMapSync<String, u64>,
+    /// The sizes of all volumes together, in GiB.
+    pub(crate) volumes_gib: u64,
     /// Whose each public address is.
     pub(crate) public_ips: RedBlackTreeMapSync<Ipv4Addr, NetworkInterfaceId>,
     /// Whose each private address is.
@@ -27,6 +30,7 @@ impl Default for Indexes {
     fn default() -> Self {
         Self {
             capacity: RedBlackTreeMapSync::new_sync(),
+            volumes_gib: 0,
             public_ips: RedBlackTreeMapSync::new_sync(),
             private_ips: RedBlackTreeMapSync::new_sync(),
             public_images: RedBlackTreeMapSync::new_sync(),
@@ -57,6 +61,11 @@ pub(crate) fn instance(indexes: &mut Indexes, _: &Scope, old: Option<&Instance>,
         let n = indexes.capacity.get(kind).copied().unwrap_or(0);
         indexes.capacity.insert_mut(kind.clone(), n + 1);
     }
+}
+
+pub(crate) fn volume(indexes: &mut Indexes, _: &Scope, old: Option<&Volume>, new: Option<&Volume>) {
+    let size = |volume: Option<&Volume>| volume.map_or(0, |v| u64::from(v.size_gib));
+    indexes.volumes_gib = (indexes.volumes_gib + size(new)).saturating_sub(size(old));
 }
 
 /// # Panics

@@ -191,7 +191,7 @@ macro_rules! nouns {
 nouns! {
     unique {
         instances: Instance = "instance", InstanceId, index::instance;
-        volumes: Volume = "volume", VolumeId, index::none;
+        volumes: Volume = "volume", VolumeId, index::volume;
         images: Image = "image", ImageId, index::image;
         deregistered_images: DeregisteredImage = "deregistered_image", ImageId, index::none;
         key_pairs: KeyPair = "key_pair", KeyPairId, index::none;

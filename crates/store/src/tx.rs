@@ -141,6 +141,12 @@ impl<'a> AccountTx<'a> {
         self.working.tables.indexes.capacity.iter().map(|(kind, n)| (kind.as_str(), *n))
     }
 
+    /// The sizes of all tenants' volumes together, in GiB.
+    #[must_use]
+    pub fn volumes_gib(&self) -> u64 {
+        self.working.tables.indexes.volumes_gib
+    }
+
     /// Adds to the audit trail.
     pub fn audit(&mut self, time: Timestamp, action: &str, request_id: &str, error: Option<&str>) {
         self.working.audit.push(AuditRecord {

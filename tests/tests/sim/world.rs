@@ -387,6 +387,7 @@ fn cloud() -> api::Cloud {
     api::Cloud {
         host: Host { vcpus: 8, memory_mib: 65_536, disk_bytes: 1 << 40 },
         overcommit: Overcommit { vcpus: 4.0, memory: 1.0, memory_reserve_mib: 1024 },
+        space: model::space::Space::unlimited(),
         public_pool: PUBLIC_POOL.parse().expect("it is a network"),
         simulated: false,
     }

@@ -18,6 +18,7 @@ use model::instance::{Event, Instance, State};
 use model::key_pair::{KeyPair, KeyType};
 use model::network_interface::NetworkInterface;
 use model::scope::{AccountId, Scope};
+use model::space::Space;
 use model::tag::Tags;
 use model::time::{Clock, Timestamp};
 use model::volume::Volume;
@@ -38,6 +39,7 @@ pub(crate) struct World {
     gate: Gate,
     store: Store,
     clock: Arc<SetClock>,
+    space: Space,
     _dir: tempfile::TempDir,
 }
 
@@ -72,20 +74,24 @@ impl World {
         });
         furnished.await.unwrap().unwrap();
         let clock = Arc::new(SetClock(AtomicI64::new(START)));
+        let space = Space::overcommitted(1.0);
+        space.measured(1 << 60, 0);
         let cloud = Cloud {
             host: Host { vcpus: 4, memory_mib: 65_536, disk_bytes: 100_000_000_000 },
             overcommit: Overcommit { vcpus: 4.0, memory: 1.0, memory_reserve_mib: 1024 },
+            space: space.clone(),
             public_pool: "198.18.0.0/16".parse().unwrap(),
             simulated: true,
         };
         let rng = rand::rngs::StdRng::seed_from_u64(1);
         let gate = Gate::new(store.clone(), clock.clone(), rng, Arc::new(Consoles), cloud);
-        Self { gate, store, clock, _dir: dir }
+        Self { gate, store, clock, space, _dir: dir }
     }
 
     /// Plays a case: the case as it came, and a line of JSON for each reply.
     ///
-    /// Orders: `as alice|bob REGION`; `advance SECONDS`; `settle` (what the reconcile loop would have done by now).
+    /// Orders: `as alice|bob REGION`; `advance SECONDS`; `settle` (what the reconcile loop would have done by now);
+    /// `disk-free-gib GIB` (the measured free space).
     pub(crate) async fn play(&self, case: &Case, name: &str) -> (Case, Vec<serde_json::Value>) {
         let service = name.split('/').next().unwrap();
         let (mut who, mut region) = (ALICE, "us-east-1".to_owned());
@@ -99,6 +105,7 @@ impl World {
                         ["as", tenant, place] => (who, region) = (if *tenant == "bob" { BOB } else { ALICE }, (*place).into()),
                         ["advance", seconds] => _ = self.clock.0.fetch_add(seconds.parse::<i64>().unwrap() * 1000, Ordering::Relaxed),
                         ["settle"] => self.settle().await,
+                        ["disk-free-gib", gib] => self.space.measured(gib.parse::<u64>().unwrap() << 30, 0),
                         ["disk-full"] => self.impair([Impairment::DiskFull].into()).await,
                         ["disk-mended"] => self.impair(BTreeSet::new()).await,
                         _ => panic!("{name}: unknown order {order:?}"),

@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result};
 use judge::judge;
 use marker::Part;
 use model::fault::NoFaults;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,13 +57,26 @@ pub(crate) fn open(data_dir: &Path, mode: Mode) -> Result<(Store, Arc<DataDirect
             root.parts.insert(*part);
         }
     }
+    let marked = root.revision;
     root.revision = store.snapshot().revision();
     root.machines_forfeit = false;
-    root.write(data_dir)?;
+    match root.write(data_dir) {
+        // The server must start on a full disk, so that it can be freed. The marker that is there stays true; it is raised later.
+        Err(error) if marked > 0 && is_full(&error) => {
+            tracing::warn!(error = format!("{error:#}"), "the data directory's marker is behind its database");
+            root.revision = marked;
+        }
+        written => written?,
+    }
     std::fs::File::open(data_dir).and_then(|directory| directory.sync_all()).context("can't sync the data directory")?;
     let (marked, cloud) = (AtomicU64::new(root.revision), root.cloud.clone());
     let this = DataDirectory { path: data_dir.into(), store: store.clone(), root: Mutex::new(root), marked, cloud };
     Ok((store, Arc::new(this)))
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let full = |e: &std::io::Error| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(full)
 }
 
 /// Takes the database for the truth, whatever the markers say: begins a new epoch and writes all markers anew. `machines_forfeit`: machines

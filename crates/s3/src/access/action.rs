@@ -37,6 +37,14 @@ const CREATING: [(&str, bool); 6] = [
     ("UploadPart", false),
     ("UploadPartCopy", false),
 ];
+/// How the names of operations begin that make nothing longer, so that they are done on a full disk too.
+const NOT_GROWING: [&str; 6] = ["Abort", "Delete", "Get", "Head", "List", "Select"];
+
+/// Whether an operation makes what is stored grow.
+pub(crate) fn grows(operation: &str) -> bool {
+    !NOT_GROWING.iter().any(|beginning| operation.starts_with(beginning))
+}
+
 /// Operations that read another object, which a header names.
 pub(crate) const COPYING: [&str; 2] = ["CopyObject", "UploadPartCopy"];
 

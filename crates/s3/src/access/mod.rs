@@ -43,6 +43,9 @@ impl S3Access for S3 {
         let path = cx.s3_path();
         let wanted = Wanted { operation: cx.s3_op().name(), bucket: path.get_bucket_name(), key: path.get_object_key() };
         self.authorize(&caller, wanted, &around).await?;
+        if action::grows(wanted.operation) && self.objects.is_short() {
+            return Err(error::engine(objects::Error::Full));
+        }
         cx.extensions_mut().insert(caller);
         cx.extensions_mut().insert(around);
         Ok(())

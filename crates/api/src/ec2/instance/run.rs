@@ -29,6 +29,7 @@ use wire::shapes::ec2 as shapes;
 pub(crate) const INSTANCES_MAX: usize = 5000;
 /// Most bytes of user data, decoded ("User data is limited to 16 KB, in raw form").
 pub(super) const USER_DATA_BYTES_MAX: usize = 16_384;
+const GIB_BYTES: u64 = 1 << 30;
 
 pub(super) struct RunInstances;
 
@@ -317,7 +318,9 @@ fn room(call: &Call, tx: &AccountTx<'_>, plan: &Plan, (min, max): (u64, u64)) ->
         );
         return Err(ApiError::new("InstanceLimitExceeded", text));
     }
-    let fits = capacity::fits(&call.cloud.host, &call.cloud.overcommit, &used(tx), &plan.kind.takes());
+    let volumes = plan.disks.iter().map(|d| u64::from(d.size_gib)).sum::<u64>().saturating_mul(GIB_BYTES);
+    let fits = capacity::fits(&call.cloud.host, &call.cloud.overcommit, &used(tx), &plan.kind.takes())
+        .min(call.cloud.space.fits(tx.volumes_gib().saturating_mul(GIB_BYTES), volumes));
     if min > fits {
         return Err(ApiError::new(
             "InsufficientInstanceCapacity",

@@ -121,6 +121,7 @@ mod tests {
         let mut cloud = Cloud {
             host: Host { vcpus: 2, memory_mib: 8192, disk_bytes: 100 << 30 },
             overcommit: Overcommit { vcpus: 16.0, memory: 1.0, memory_reserve_mib: 1024 },
+            space: model::space::Space::unlimited(),
             public_pool: ipnet::Ipv4Net::new_assert([198, 18, 0, 0].into(), 16),
             simulated: false,
         };
