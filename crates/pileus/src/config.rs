@@ -261,7 +261,8 @@ impl Config {
     pub(crate) fn setting_names(&self) -> Vec<String> {
         let text = format!("{self:#?}");
         let fields = text.lines().filter_map(|line| line.trim_start().split_once(": "));
-        fields.filter(|(_, value)| !value.ends_with('{')).map(|(name, _)| name.to_owned()).collect()
+        // `text` is the file itself, not a setting in it.
+        fields.filter(|(name, value)| *name != "text" && !value.ends_with('{')).map(|(name, _)| name.to_owned()).collect()
     }
 }
 
