@@ -6,11 +6,12 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Which of our crates each may use. A new arrow wants a line in a decision page.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("wire", &[]),
-    ("store", &["model"]),
-    ("objects", &["model"]),
+    ("reserve", &[]),
+    ("store", &["model", "reserve"]),
+    ("objects", &["model", "reserve"]),
     ("api", &["wire", "model", "store"]),
     ("s3", &["model", "store", "objects"]),
     ("s3-fuzz", &["model", "store", "objects", "s3"]),
