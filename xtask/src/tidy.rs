@@ -17,8 +17,8 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("s3-fuzz", &["model", "store", "objects", "s3"]),
     ("node", &["model"]),
     ("reconcile", &["model", "store", "node"]),
-    ("pileus", &["model", "wire", "store", "objects", "api", "s3", "node", "reconcile"]),
-    ("pileus-tests", &["model", "wire", "store", "objects", "api", "s3", "node", "reconcile", "pileus"]),
+    ("pileus", &["model", "wire", "reserve", "store", "objects", "api", "s3", "node", "reconcile"]),
+    ("pileus-tests", &["model", "wire", "reserve", "store", "objects", "api", "s3", "node", "reconcile", "pileus"]),
     ("bench-load", &[]),
     ("xtask", &[]),
 ];
