@@ -229,6 +229,8 @@ fn ec2_error(violation: &Violation) -> ApiError {
             let message = match why {
                 Why::Empty => format!("Value () for parameter {name} is invalid. The value cannot be empty"),
                 Why::Form(form) => format!("Value ({value}) for parameter {name} is invalid. Expecting {form}."),
+                // AWS says this of a selector of attributes of instances and images.
+                Why::OneOf(_) if path == "Attribute" => format!("Value ({value}) for parameter {name} is invalid. Unknown attribute."),
                 Why::OneOf(_) => format!("Value ({value}) for parameter {name} is invalid."),
                 Why::Under(min) => format!("Value ( {value} ) for parameter {name} is invalid. Expecting a value greater than {min}."),
                 Why::Over(max) => format!("Value ( {value} ) for parameter {name} is invalid. Expecting a value less than {max}."),
@@ -386,7 +388,7 @@ mod tests {
             refused::<ec2::RunInstancesRequest>("ImageId=ami-1&MinCount=1"),
             ("MissingParameter".into(), "The request must contain the parameter MaxCount".into())
         );
-        assert_eq!(refused::<ec2::StopInstancesRequest>("").1, "The request must contain the parameter InstanceId");
+        assert_eq!(refused::<ec2::MonitorInstancesRequest>("").1, "The request must contain the parameter InstanceId");
     }
 
     #[test]

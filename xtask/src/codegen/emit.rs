@@ -112,7 +112,7 @@ impl Emitter<'_> {
         }
         out.push_str("}\n\n");
         if self.inputs.contains(name) {
-            self.decode(&rust_name, shape, out)?;
+            self.decode(name, &rust_name, shape, out)?;
         }
         if self.outputs.contains(name) {
             self.encode(&rust_name, shape, out)?;
@@ -136,7 +136,7 @@ impl Emitter<'_> {
         })
     }
 
-    fn decode(&self, rust_name: &str, shape: &Shape, out: &mut String) -> Result<()> {
+    fn decode(&self, name: &str, rust_name: &str, shape: &Shape, out: &mut String) -> Result<()> {
         let _ = writeln!(out, "impl Decode for {rust_name} {{\nfn read(node: Node<'_>, cx: &mut Context) -> Self {{");
         if shape.members.is_empty() {
             out.push_str("node.members().for_each(|m| cx.unknown(m));\nSelf::default()\n}\n}\n\n");
@@ -150,7 +150,8 @@ impl Emitter<'_> {
             let _ = writeln!(out, "{name:?} => out.{} = {call},", field_name(member));
         }
         out.push_str("_ => cx.unknown(m),\n}\n}\n");
-        for member in &shape.required {
+        let unrequired = |member: &str| self.wanted.unrequired.iter().any(|u| u.split_once('.') == Some((name, member)));
+        for member in shape.required.iter().filter(|m| !unrequired(m)) {
             let reference = shape.members.get(member).with_context(|| format!("required member {member} doesn't exist"))?;
             let _ = writeln!(out, "cx.require(node, {:?}, out.{}.is_some());", self.query_name(member, reference), field_name(member));
         }

@@ -36,6 +36,9 @@ pub(crate) struct WantedService {
     /// Enum shapes whose values the actions check.
     #[serde(default)]
     pub(crate) unchecked: Vec<String>,
+    /// Required members, as `Shape.Member`, whose absence the actions refuse, because AWS words that refusal differently.
+    #[serde(default)]
+    pub(crate) unrequired: Vec<String>,
 }
 
 impl Wanted {

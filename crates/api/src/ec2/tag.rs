@@ -88,7 +88,7 @@ impl Write for DeleteTags {
 }
 
 fn resources(given: Option<Vec<String>>) -> Result<Vec<String>, ApiError> {
-    let resources = given.filter(|r| !r.is_empty()).ok_or_else(|| missing("ResourceId"))?;
+    let resources = given.filter(|r| !r.is_empty()).ok_or_else(|| missing("resourceIdSet"))?;
     if resources.len() > RESOURCES_MAX {
         return Err(invalid_value(format!("The number of resources must not exceed {RESOURCES_MAX}")));
     }

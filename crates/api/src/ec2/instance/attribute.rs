@@ -47,7 +47,6 @@ impl Read for DescribeInstanceAttribute {
             "disableApiStop" => shown.disable_api_stop = boolean(instance.disable_api_stop),
             "disableApiTermination" => shown.disable_api_termination = boolean(instance.disable_api_termination),
             "ebsOptimized" => shown.ebs_optimized = boolean(instance.ebs_optimized),
-            "enaSupport" => shown.ena_support = boolean(true),
             "enclaveOptions" => shown.enclave_options = Some(shapes::EnclaveOptions { enabled: Some(false) }),
             "groupSet" => shown.groups = Some(row.groups().map(show::group).collect()),
             "instanceInitiatedShutdownBehavior" => {

@@ -283,7 +283,6 @@ impl Decode for CreateTagsRequest {
                 _ => cx.unknown(m),
             }
         }
-        cx.require(node, "ResourceId", out.resources.is_some());
         cx.require(node, "Tag", out.tags.is_some());
         out
     }
@@ -374,7 +373,6 @@ impl Decode for DeleteTagsRequest {
                 _ => cx.unknown(m),
             }
         }
-        cx.require(node, "ResourceId", out.resources.is_some());
         out
     }
 }
@@ -1809,7 +1807,6 @@ impl Decode for RebootInstancesRequest {
                 _ => cx.unknown(m),
             }
         }
-        cx.require(node, "InstanceId", out.instance_ids.is_some());
         out
     }
 }
@@ -2055,7 +2052,6 @@ impl Decode for StartInstancesRequest {
                 _ => cx.unknown(m),
             }
         }
-        cx.require(node, "InstanceId", out.instance_ids.is_some());
         out
     }
 }
@@ -2083,7 +2079,6 @@ impl Decode for StopInstancesRequest {
                 _ => cx.unknown(m),
             }
         }
-        cx.require(node, "InstanceId", out.instance_ids.is_some());
         out
     }
 }
@@ -2130,7 +2125,6 @@ impl Decode for TerminateInstancesRequest {
                 _ => cx.unknown(m),
             }
         }
-        cx.require(node, "InstanceId", out.instance_ids.is_some());
         out
     }
 }
