@@ -3,6 +3,7 @@
 use crate::core::Entry;
 use crate::error::{Error, Result};
 use crate::mark::Position;
+use crate::place::Place;
 use anyhow::{Context as _, anyhow};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -110,6 +111,7 @@ const MIGRATIONS: &[&str] = &[
 /// The writing connection and the lock. Dropping it closes the file.
 pub(crate) struct Database {
     pub(crate) connection: Connection,
+    pub(crate) place: Place,
     /// Held while the index is open; the last field, since fields are dropped in order.
     _lock: File,
 }
@@ -149,6 +151,15 @@ impl Database {
     }
 }
 
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.place.check().is_err() {
+            // Closing would delete the log under this name, which may be another index's.
+            self.abandon();
+        }
+    }
+}
+
 pub(crate) fn position(connection: &Connection) -> Result<Position> {
     let value = |name: &str| connection.query_row("SELECT value FROM counter WHERE name = ?1", [name], |row| row.get::<_, i64>(0));
     Ok(Position { identity: value("identity")?.cast_unsigned(), sequence: value("sequence")?.cast_unsigned() })
@@ -181,7 +192,8 @@ fn open(path: &Path, durable: bool) -> anyhow::Result<Database> {
     reserve::log_keep(&connection)?;
     prepare_once(&connection)?;
     migrate(&mut connection)?;
-    Ok(Database { connection, _lock: lock })
+    let place = Place::of([path.into(), path.with_extension("db-wal")]);
+    Ok(Database { connection, place, _lock: lock })
 }
 
 /// Keeps statements prepared, whatever is bound to them.
@@ -208,12 +220,18 @@ pub(crate) fn migrate(connection: &mut Connection) -> anyhow::Result<()> {
 /// Reading connections, which see the last commit and wait for nobody.
 pub(crate) struct Readers {
     path: PathBuf,
+    place: Place,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Readers {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::default() }
+    pub(crate) fn new(path: PathBuf, place: Place) -> Self {
+        Self { path, place, idle: Mutex::default() }
+    }
+
+    /// Checks that the index's files are still the ones that are open.
+    pub(crate) fn place_check(&self) -> Result<()> {
+        self.place.check()
     }
 
     /// Runs `look` over one state of the index. Blocks.
@@ -231,6 +249,7 @@ impl Readers {
     }
 
     pub(crate) fn connect(&self) -> Result<Connection> {
+        self.place_check()?;
         let connection =
             Connection::open_with_flags_and_vfs(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, VFS)?;
         connection.busy_timeout(BUSY_WAIT)?;

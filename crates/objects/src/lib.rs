@@ -23,6 +23,7 @@ mod object;
 mod objects;
 mod operations;
 mod pins;
+mod place;
 mod reader;
 mod readings;
 mod rebuild;

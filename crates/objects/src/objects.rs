@@ -185,13 +185,22 @@ impl Objects {
             events_lost: Mutex::default(),
         });
         let (queue, jobs) = Queue::new();
+        let place = database.place.clone();
         let writer = Writer { queue: jobs, database, core: core.clone(), janitor: janitor.clone() };
         let tidying = Janitor::new(core.clone());
         let spawn = |name: &str| std::thread::Builder::new().name(name.into());
         let threads =
             [spawn("objects-janitor").spawn(move || tidying.run(&messages))?, spawn("objects-writer").spawn(move || writer.run())?];
-        let readers = Arc::new(Readers::new(path));
+        let readers = Arc::new(Readers::new(path, place));
         Ok(Self { engine: Arc::new(Engine { queue: Some(queue), core, readers, janitor, threads: Some(threads) }), witness: None })
+    }
+
+    /// Checks that the index's files are still the ones that are open. While they aren't, nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Io`], which names the file.
+    pub fn place_check(&self) -> Result<()> {
+        self.engine.readers.place_check()
     }
 
     pub(crate) fn queue(&self) -> Result<&Queue> {

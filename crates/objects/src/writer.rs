@@ -152,7 +152,7 @@ impl Writer {
         let mut applied = Vec::new();
         let mut effects = Effects::new(self.core.buckets.load_full());
         let changes = self.database.connection.total_changes();
-        let mut failed = begin(&self.database.connection).err();
+        let mut failed = self.database.place.check().and_then(|()| begin(&self.database.connection)).err();
         let mut next = Some(first);
         while let Some(mut job) = next {
             match &failed {
@@ -321,6 +321,7 @@ impl Writer {
     }
 
     fn forget_done(&self) -> Result<()> {
+        self.database.place.check()?;
         begin(&self.database.connection)?;
         self.forget()?;
         Ok(self.database.connection.execute_batch("COMMIT")?)

@@ -168,6 +168,9 @@ pub(crate) async fn build(data_dir: &Path, config: Config, simulation: Simulatio
     Ok((Arc::new(parts), Services { gate, s3, any_credentials }))
 }
 
+/// Files of an object store that was opened before.
+const OBJECTS: [&str; 4] = ["objects/index.db", "objects/mark", "objects/journal", "objects/index.backup.db"];
+
 /// The key that wraps the keys of encrypted objects; drawn when the cloud is new, and never to be lost.
 pub(crate) fn master_key(data_dir: &Path) -> Result<[u8; 32]> {
     use std::io::Write as _;
@@ -176,7 +179,7 @@ pub(crate) fn master_key(data_dir: &Path) -> Result<[u8; 32]> {
     match std::fs::read(&path) {
         Ok(bytes) => bytes.try_into().map_err(|_| anyhow::anyhow!("{} is no key of 32 bytes", path.display())),
         // A new one would open nothing of what is there, and what it seals would be lost once the old one is back.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && data_dir.join("objects/index.db").exists() => Err(error)
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && OBJECTS.iter().any(|path| data_dir.join(path).exists()) => Err(error)
             .with_context(|| {
                 format!("{} is missing: put it back from where the data directory was copied; it opens encrypted objects", path.display())
             }),
@@ -289,6 +292,17 @@ pub(crate) fn host(data_dir: &Path) -> Result<Host> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn no_key_is_drawn_where_the_index_is_lost_too() {
+        for path in OBJECTS {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("objects")).unwrap();
+            std::fs::write(dir.path().join(path), b"x").unwrap();
+            assert!(master_key(dir.path()).is_err(), "{path}");
+            assert!(!dir.path().join("objects.key").exists());
+        }
+    }
 
     #[test]
     fn a_lost_key_of_objects_is_not_drawn_anew() {

@@ -55,7 +55,7 @@ impl From<StoreError> for Stop {
         match error {
             StoreError::Crashed(crash) => Self::Halt(Halt::Crash(crash)),
             StoreError::Closed => Self::Halt(Halt::Closed),
-            StoreError::Disk(_) | StoreError::Panicked(_) => Self::Failed(error.into()),
+            StoreError::Disk(_) | StoreError::Displaced { .. } | StoreError::Panicked(_) => Self::Failed(error.into()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Copies of the database while it is in use.
 
+use crate::error::StoreError;
 use crate::snapshot::Snapshot;
 use crate::{Store, database};
 use rusqlite::backup::{Backup, StepResult};
@@ -22,6 +23,9 @@ pub enum CopyError {
     /// The database can't be read, or the copy not be written.
     #[error("the database can't be copied")]
     Sqlite(#[from] rusqlite::Error),
+    /// The files aren't those that are open.
+    #[error("the database can't be copied")]
+    Store(#[from] StoreError),
     /// The copy's file.
     #[error("the copy of the database can't be written")]
     Io(#[from] io::Error),
@@ -33,10 +37,12 @@ impl Store {
     /// # Errors
     /// [`CopyError`].
     pub fn copy(&self, to: &Path) -> Result<Arc<Snapshot>, CopyError> {
+        self.place_check()?;
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
         let from = Connection::open_with_flags_and_vfs(&*self.path, OpenFlags::SQLITE_OPEN_READ_ONLY, database::VFS)?;
         from.busy_timeout(database::BUSY_WAIT)?;
         loop {
+            self.place_check()?;
             // Within a transaction the copy is of its state, whatever is written meanwhile.
             let tx = from.unchecked_transaction()?;
             let select = "SELECT value FROM meta WHERE name = 'revision'";

@@ -4,6 +4,7 @@ use crate::Mode;
 use crate::audit::{AUDIT_AGE_MAX_MILLIS, AUDIT_RECORDS_MAX, AuditRecord};
 use crate::error::OpenError;
 use crate::identity::{Found, Identity};
+use crate::place::Place;
 use crate::snapshot::Snapshot;
 use crate::table::Tables;
 use crate::tx::Working;
@@ -55,6 +56,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     audit_added: i64,
+    pub(crate) place: Place,
     /// Held while the database is open; the last field, since fields are dropped in order.
     _lock: File,
 }
@@ -93,7 +95,8 @@ impl Database {
         reserve::log_keep(&connection)?;
         migrate(&mut connection, path, MIGRATIONS)?;
         settle_mode(&connection, path, mode)?;
-        let mut database = Self { connection, audit_added: 0, _lock: lock };
+        let place = Place::of([]);
+        let mut database = Self { connection, audit_added: 0, place, _lock: lock };
         let (tables, revision) = database.load()?;
         let snapshot = Snapshot { tables, revision, mode };
         let identity = database.identity()?;
@@ -103,6 +106,7 @@ impl Database {
         if let Some(wanted) = wanted.filter(|wanted| identity.as_ref() != Some(wanted)) {
             database.identity_put(&wanted)?;
         }
+        database.place = Place::of([path.into(), wal(path)]);
         Ok((database, snapshot))
     }
 
@@ -158,6 +162,15 @@ impl Database {
     pub(crate) fn abandon(&self) {
         if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
             tracing::warn!(%error, "closing will write back the log");
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if self.place.displaced().is_some() {
+            // Closing would delete the log under this name, which may be another database's.
+            self.abandon();
         }
     }
 }

@@ -207,3 +207,38 @@ fn a_file_and_a_log_of_two_times_are_refused() {
     let error = open(&path).map(drop).unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. } | OpenError::Database(_)), "{error}");
 }
+
+#[tokio::test]
+async fn nothing_is_committed_while_the_database_is_not_in_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, aside, copy] = ["state.db", "aside.db", "copy.db"].map(|name| directory.path().join(name));
+    let store = Store::open(&path, Mode::Real, Arc::new(NoFaults)).unwrap();
+    let put = |n| {
+        let store = &store;
+        async move {
+            let written = store.write(move |tx| {
+                tx.account_put(account(n, "a"));
+                Ok::<_, std::convert::Infallible>(())
+            });
+            written.await.map(|_| ())
+        }
+    };
+    put(1).await.unwrap();
+    std::fs::rename(&path, &aside).unwrap();
+    assert!(matches!(put(2).await, Err(StoreError::Displaced { .. })), "moved away");
+    std::fs::write(&path, b"").unwrap();
+    assert!(matches!(put(3).await, Err(StoreError::Displaced { .. })), "replaced");
+    assert!(store.copy(&copy).is_err());
+    std::fs::rename(&aside, &path).unwrap();
+    put(4).await.unwrap();
+
+    // The log of a database that was put in this one's place is not deleted when this one is closed.
+    let log = wal(&path);
+    std::fs::rename(&log, directory.path().join("aside.db-wal")).unwrap();
+    std::fs::write(&log, b"another's").unwrap();
+    drop(store);
+    assert_eq!(std::fs::read(&log).unwrap(), b"another's");
+    std::fs::rename(directory.path().join("aside.db-wal"), &log).unwrap();
+    let store = Store::open(&path, Mode::Real, Arc::new(NoFaults)).unwrap();
+    assert_eq!(store.snapshot().accounts().count(), 2);
+}

@@ -93,6 +93,15 @@ pub enum StoreError {
     /// The disk is full or gave an error.
     #[error("the state can't be written")]
     Disk(#[source] Arc<rusqlite::Error>),
+    /// A file of the database was moved, removed or replaced while it is open: what is written to it would be lost.
+    #[error(
+        "{path} was moved, removed or replaced while it is open, and nothing is written until it is back: move it back. One that was removed can \
+         be copied out of /proc/PID/fd of this server, together with its -wal, before the server is stopped"
+    )]
+    Displaced {
+        /// The file.
+        path: PathBuf,
+    },
     /// The closure broke an invariant. Only its own writes are undone.
     #[error("a transaction panicked: {0}")]
     Panicked(String),

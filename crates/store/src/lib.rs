@@ -13,6 +13,7 @@ mod database;
 mod error;
 mod identity;
 mod index;
+mod place;
 mod setting;
 mod snapshot;
 mod table;
@@ -35,6 +36,7 @@ use arc_swap::ArcSwap;
 use database::Database;
 use model::fault::Faults;
 use model::scope::Scope;
+use place::Place;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -78,6 +80,7 @@ pub struct Store {
     queue: mpsc::Sender<Box<dyn Job>>,
     published: Arc<Published>,
     path: Arc<PathBuf>,
+    place: Place,
     _thread: Option<Arc<WriterThread>>,
 }
 
@@ -132,8 +135,9 @@ impl Store {
         let revision = snapshot.revision;
         let published = Arc::new(Published { snapshot: ArcSwap::from_pointee(snapshot), revision: watch::Sender::new(revision) });
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
+        let place = database.place.clone();
         let writer = Writer { queue, database, published: published.clone(), faults, crashed: None };
-        Ok((Self { queue: sender, published, path: Arc::new(path.into()), _thread: None }, writer))
+        Ok((Self { queue: sender, published, path: Arc::new(path.into()), place, _thread: None }, writer))
     }
 
     /// The newest committed state.
@@ -152,6 +156,14 @@ impl Store {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.published.snapshot.load().mode
+    }
+
+    /// Checks that the database's files are still the ones that are open. While they aren't, nothing is committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Displaced`].
+    pub fn place_check(&self) -> Result<(), StoreError> {
+        self.place.displaced().map_or(Ok(()), |path| Err(StoreError::Displaced { path: path.into() }))
     }
 
     /// Runs a closure over the whole state. When this returns `Ok(Ok(_))`, what it wrote is on the disk. A caller that stops

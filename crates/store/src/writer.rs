@@ -102,6 +102,11 @@ impl Writer {
             return Ok(());
         }
         self.hit("store.commit.before")?;
+        if let Some(path) = self.database.place.displaced() {
+            let error = StoreError::Displaced { path: path.into() };
+            tracing::error!(%error, "a commit was refused");
+            return Err(error);
+        }
         let previous = self.published.snapshot.load_full();
         let changed = !working.bodies.is_empty();
         let revision = previous.revision + u64::from(changed);

@@ -264,3 +264,22 @@ async fn deletions_wait_for_who_copies() {
     };
     tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
 }
+
+#[tokio::test]
+async fn nothing_is_written_while_the_index_is_not_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = some(dir.path()).await;
+    let [index, aside] = ["index.db", "aside.db"].map(|name| dir.path().join(name));
+    std::fs::rename(&index, &aside).unwrap();
+    std::fs::write(&index, b"").unwrap();
+    for size in [100, 100_000] {
+        let error = put(&engine, "lost", &body(size), Seal::None, Condition::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Io(_)), "{error}");
+    }
+    assert!(format!("{:#}", anyhow::Error::from(engine.place_check().unwrap_err())).contains("was moved, removed or replaced"));
+    std::fs::rename(&aside, &index).unwrap();
+    put_plain(&engine, "after", 100).await;
+    drop(engine);
+    let keys: Vec<String> = contents(&open(dir.path()).unwrap()).await.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["after", "large", "small"]);
+}

@@ -159,6 +159,8 @@ async fn status(parts: &Parts) -> Result<Status> {
     let stored = parts.objects.usage();
     let data_dir = parts.data_dir.clone();
     let lost = tokio::task::spawn_blocking(move || crate::lost_found::notes(&data_dir)).await?;
+    let places = [parts.store.place_check().map_err(anyhow::Error::from), parts.objects.place_check().map_err(anyhow::Error::from)];
+    let displaced = places.into_iter().filter_map(|place| place.err().map(|error| format!("{error:#}")));
     let (scrub, damage) = parts.scrub.tell();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -187,10 +189,8 @@ async fn status(parts: &Parts) -> Result<Status> {
         scrub,
         destinations: storage.destinations,
         access_logs_failing: storage.log_troubles,
-        notes: parts
-            .reconciler
-            .notes()
-            .into_iter()
+        notes: displaced
+            .chain(parts.reconciler.notes())
             .chain(damage)
             .chain(storage.notes)
             .chain(parts.index_kept.notes())

@@ -5,7 +5,7 @@
 //! before anything is copied of them, and stay readable when they are deleted.
 
 use super::progress::{Made, Progress};
-use super::{Entry, FORMAT, MANIFEST, Manifest, Origin, PARTIAL, all, files};
+use super::{Entry, FORMAT, MANIFEST, Manifest, Origin, PARTIAL, all, files, is_unfinished};
 use anyhow::{Context as _, Result, bail, ensure};
 use model::ids::{InstanceId, VolumeId};
 use model::volume::Volume;
@@ -125,20 +125,25 @@ fn begin(data_dir: &Path, cloud: &str, dir: &Path, name: &str, progress: Arc<Pro
     let lock = lock.map_err(|(_, error)| error).with_context(|| format!("another backup is being made in {}", dir.display()))?;
     for entry in std::fs::read_dir(&dir)? {
         let path = entry?.path();
-        if path.to_string_lossy().ends_with(PARTIAL) {
+        if is_unfinished(&path) {
             std::fs::remove_dir_all(&path).with_context(|| format!("can't remove the unfinished {}", path.display()))?;
         }
     }
     ensure!(!dir.join(name).exists(), "{} is there already", dir.join(name).display());
     let mut previous = None;
+    let mut notes = Vec::new();
     if let Some(path) = all(&dir)?.pop() {
-        let manifest = Manifest::read(&path)?;
-        ensure!(manifest.cloud == cloud, "{} has backups of another cloud ({})", dir.display(), manifest.cloud);
-        previous = Some((path, manifest.files.into_iter().map(|entry| (entry.path.clone(), entry)).collect()));
+        match Manifest::read(&path) {
+            Ok(manifest) => {
+                ensure!(manifest.cloud == cloud, "{} has backups of another cloud ({})", dir.display(), manifest.cloud);
+                previous = Some((path, manifest.files.into_iter().map(|entry| (entry.path.clone(), entry)).collect()));
+            }
+            Err(error) => notes.push(format!("everything is copied, since the backup before can't be used: {error:#}")),
+        }
     }
     let partial = dir.join(format!("{name}{PARTIAL}"));
     DirBuilder::new().mode(0o700).create(&partial)?;
-    Ok((lock, Maker { partial, previous, files: Vec::new(), copied: (0, 0), notes: Vec::new(), progress }))
+    Ok((lock, Maker { partial, previous, files: Vec::new(), copied: (0, 0), notes, progress }))
 }
 
 /// A volume's file, open.

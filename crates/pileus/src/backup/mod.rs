@@ -87,15 +87,45 @@ impl Manifest {
     }
 }
 
-/// The finished backups in a directory, oldest first.
+/// Whether a name is one that a backup is given: its time.
+fn is_time(name: &str) -> bool {
+    let digits = |part: &str, count| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
+    name.strip_suffix('Z').and_then(|name| name.split_once('T')).is_some_and(|(day, time)| digits(day, 8) && digits(time, 6))
+}
+
+/// Whether a directory is a backup that was not finished. Others that happen to be named alike are their owner's.
+fn is_unfinished(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()?.strip_suffix(PARTIAL)).is_some_and(is_time) && path.is_dir() && !path.is_symlink()
+}
+
+/// The finished backups in a directory that have the names they were given, oldest first.
 fn all(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| format!("can't read {}", dir.display()))? {
         let path = entry?.path();
-        if path.join(MANIFEST).is_file() && !path.to_string_lossy().ends_with(PARTIAL) {
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_time) && path.join(MANIFEST).is_file() {
             found.push(path);
         }
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_what_a_backup_made_is_taken_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["20261125T005356Z", "20261125T005356Z.partial", "film.partial", "site", "20261125T00535Z"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            std::fs::write(dir.path().join(name).join(MANIFEST), "{}").unwrap();
+        }
+        let mut unfinished: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        unfinished.retain(|path| is_unfinished(path));
+        assert_eq!(unfinished, [dir.path().join("20261125T005356Z.partial")]);
+        assert_eq!(all(dir.path()).unwrap(), [dir.path().join("20261125T005356Z")]);
+    }
 }

@@ -138,6 +138,8 @@ impl DataDirectory {
         if root.revision >= revision {
             return Ok(());
         }
+        // The whole directory may have been exchanged for another cloud's.
+        self.store.place_check()?;
         let mut raised = root.clone();
         raised.revision = self.store.snapshot().revision().max(revision);
         let path = self.path.clone();
