@@ -73,9 +73,9 @@ fn root_change(root: &mut Disk, ebs: &shapes::EbsBlockDevice, image: &Image) -> 
     }
     root.volume_type = volume_type(ebs, &root.volume_type)?;
     root.delete_on_termination = ebs.delete_on_termination.unwrap_or(true);
-    if let Some(size) = ebs.volume_size {
-        root.size_gib = volume_size(size, &root.volume_type)?;
-    }
+    // Also without a size: the image's may be out of the range of the new type.
+    let size = ebs.volume_size.map_or(i64::from(root.size_gib), i64::from);
+    root.size_gib = volume_size(size, &root.volume_type)?;
     check_size(root.size_gib, image)
 }
 
@@ -84,8 +84,8 @@ fn blank(view: View<'_>, device_name: String, ebs: &shapes::EbsBlockDevice) -> R
     refuse(ebs)?;
     let volume_type = volume_type(ebs, DEFAULT_VOLUME_TYPE)?;
     let image = ebs.snapshot_id.as_deref().map(|s| image_of(view, s)).transpose()?;
-    let size = ebs.volume_size.map(|size| volume_size(size, &volume_type)).transpose()?;
-    let size_gib = size.or(image.map(|i| i.size_gib)).ok_or_else(|| missing("size or snapshotId"))?;
+    let size = ebs.volume_size.map(i64::from).or(image.map(|i| i.size_gib.into())).ok_or_else(|| missing("size or snapshotId"))?;
+    let size_gib = volume_size(size, &volume_type)?;
     if let Some(image) = image {
         check_size(size_gib, image)?;
     }
@@ -152,7 +152,7 @@ fn volume_type(ebs: &shapes::EbsBlockDevice, default: &str) -> Result<String, Ap
 }
 
 /// The least and the greatest size of each type, in GiB ("Amazon EBS volume types").
-fn volume_size(size: i32, kind: &str) -> Result<u32, ApiError> {
+fn volume_size(size: i64, kind: &str) -> Result<u32, ApiError> {
     let (least, most) = match kind {
         "gp3" => (1, 65_536),
         "standard" => (1, 1024),
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn sizes() {
         assert_eq!(volume_size(8, "gp3").ok(), Some(8));
-        for (size, kind) in [(0, "gp3"), (-1, "gp2"), (16_385, "gp2"), (1025, "standard"), (124, "st1"), (i32::MAX, "gp3")] {
+        for (size, kind) in [(0, "gp3"), (-1, "gp2"), (16_385, "gp2"), (1025, "standard"), (124, "st1"), (i32::MAX.into(), "gp3")] {
             assert!(volume_size(size, kind).is_err(), "{size} {kind}");
         }
     }
