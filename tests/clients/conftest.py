@@ -21,10 +21,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
+# Of the session's cloud.
+PORT = free_port()
+
+
 @pytest.fixture(scope="session")
 def cloud():
     with tempfile.TemporaryDirectory(prefix="plc-") as directory:
-        cloud = Cloud(directory, listen=f"127.0.0.1:{free_port()}", simulate=True).start()
+        cloud = Cloud(directory, listen=f"127.0.0.1:{PORT}", simulate=True).start()
         try:
             yield cloud
         finally:
