@@ -55,10 +55,11 @@ def test_the_clis_own_ssh_rule(cloud):
 
 
 def test_pages_by_boto3s_paginators(cloud):
-    pages = list(cloud.client().get_paginator("describe_instance_types").paginate(PaginationConfig={"PageSize": 5}))
+    pages = list(cloud.client().get_paginator("describe_instance_types").paginate(
+        Filters=[{"Name": "instance-type", "Values": ["t3.*", "m5.*"]}], PaginationConfig={"PageSize": 5}))
     names = [t["InstanceType"] for page in pages for t in page["InstanceTypes"]]
-    assert len(pages) == 7 and len(names) == len(set(names)) == 34
-    assert {n.split(".")[0] for n in names} == {"t3", "m5", "c5", "c5d"}
+    assert len(pages) == 4 and len(names) == len(set(names)) == 16
+    assert {n.split(".")[0] for n in names} == {"t3", "m5"}
 
 
 def test_the_default_vpc_hangs_together(cloud):
