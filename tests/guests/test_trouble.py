@@ -53,6 +53,20 @@ def test_what_does_not_fit_is_insufficient_capacity(cloud):
     assert refused.value.response["Error"]["Code"] == "InsufficientInstanceCapacity"
 
 
+def test_a_guest_that_has_halted_is_stopped_at_once(cloud):
+    guest = cloud.run()
+    cloud.ssh(guest, "echo ready")
+    # It doesn't react to the power button any more.
+    cloud.ssh(guest, "nohup sh -c 'sleep 1; halt -f' >/dev/null 2>&1 &")
+    time.sleep(10)
+    assert cloud.state(guest) == "running"
+    begun = time.monotonic()
+    cloud.ec2.stop_instances(InstanceIds=[guest])
+    cloud.wait_state(guest, "stopped", seconds=60)
+    assert time.monotonic() - begun < 15
+    cloud.terminate(guest)
+
+
 def test_a_full_disk_pauses_the_guest_and_says_so(cloud, internet, workdir):
     # A cloud of its own on a small file system; the packages come from the other's cache.
     small = workdir / "small"

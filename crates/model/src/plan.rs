@@ -50,6 +50,8 @@ pub struct Press {
     pub wish: Timestamp,
     /// When.
     pub at: Timestamp,
+    /// The guest had halted all its processors for good, so it can't react.
+    pub halted: bool,
 }
 
 /// Starts that came to nothing.
@@ -242,6 +244,7 @@ fn running(instance: &Instance, machine: &Sight<'_>, memory: &Memory, host: Host
             Step::Record(Event::Impaired { by: impairments(does), details })
         }
         (Sight::Does(Activity::Running), None) => Step::Wait(Wait::default()),
+        (Sight::Does(Activity::Running), Some(since)) if halted(instance.run, since, memory) => Step::Reset { reboot_since: since },
         (Sight::Does(Activity::Running), Some(since)) => ask(instance.run, since, since.plus_millis(REBOOT_MILLIS), memory, now),
         (Sight::Does(Activity::Paused { reason, .. }), since) => paused(reason, since.map(|s| s.plus_millis(REBOOT_MILLIS)), memory, now),
         (Sight::Does(Activity::PoweredOff | Activity::Crashed { .. }), Some(since)) => Step::Reset { reboot_since: since },
@@ -286,7 +289,10 @@ fn end(run: u64, ending: &Ending, machine: &Sight<'_>, memory: &Memory, now: Tim
         return Step::End;
     }
     match machine {
+        // A guest that has halted can't react to the power button.
+        Sight::Does(Activity::Running) if halted(run, ending.since, memory) => Step::End,
         Sight::Does(Activity::Running) => ask(run, ending.since, deadline, memory, now),
+        // Room on the disk lets a paused guest go on and write what it holds in memory, so it has until the deadline.
         Sight::Does(Activity::Paused { reason, .. }) => paused(reason, Some(deadline), memory, now),
         Sight::Does(Activity::PoweredOff | Activity::Crashed { .. }) | Sight::Absent => Step::End,
         Sight::Unknown => wait(Some(deadline), Why::Unknown),
@@ -299,6 +305,11 @@ fn ask(run: u64, wish: Timestamp, deadline: Timestamp, memory: &Memory, now: Tim
         Some(press) => wait(Some(deadline.min(press.at.plus_millis(PRESS_AGAIN_MILLIS))), Why::PowerOff),
         None => Step::Press { wish },
     }
+}
+
+/// Whether the guest had halted when the power button was last pressed for a wish.
+fn halted(run: u64, wish: Timestamp, memory: &Memory) -> bool {
+    memory.pressed.is_some_and(|p| p.halted && p.run == run && p.wish == wish)
 }
 
 /// Lets a paused machine go on, if it is time to. It pauses again if the cause is still there.

@@ -153,7 +153,7 @@ fn a_guest_is_asked_again_and_then_not_any_more() {
         let step = step(&stopping, Activity::Running, &memory, now);
         if let Step::Press { wish } = step {
             presses += 1;
-            memory.pressed = Some(Press { run: RUN, wish, at: now });
+            memory.pressed = Some(Press { run: RUN, wish, at: now, halted: false });
         } else if let Step::Wait(Wait { until, why }) = step {
             assert_eq!(why, Some(Why::PowerOff));
             assert!(until > Some(now), "time goes on");
@@ -170,7 +170,7 @@ fn a_guest_is_asked_again_and_then_not_any_more() {
 #[test]
 fn a_reboot_that_the_guest_ignores_is_a_reset() {
     let rebooting = of(State::Running, Some(THEN));
-    let pressed = Memory { pressed: Some(Press { run: RUN, wish: THEN, at: THEN }), ..Memory::default() };
+    let pressed = Memory { pressed: Some(Press { run: RUN, wish: THEN, at: THEN, halted: false }), ..Memory::default() };
     let last = THEN.plus_millis(REBOOT_MILLIS - 1);
     for activity in [Activity::Running, full()] {
         assert_ne!(step(&rebooting, activity.clone(), &pressed, last), Step::Reset { reboot_since: THEN });
@@ -179,20 +179,32 @@ fn a_reboot_that_the_guest_ignores_is_a_reset() {
 }
 
 #[test]
+fn a_guest_that_has_halted_is_not_waited_for() {
+    let halted = Memory { pressed: Some(Press { run: RUN, wish: THEN, at: THEN, halted: true }), ..Memory::default() };
+    let ending = || Ending { since: THEN, force: false };
+    for state in [State::Stopping(ending()), State::ShuttingDown(ending())] {
+        assert_eq!(step(&of(state, None), Activity::Running, &halted, SOON), Step::End);
+    }
+    assert_eq!(step(&of(State::Running, Some(THEN)), Activity::Running, &halted, SOON), Step::Reset { reboot_since: THEN });
+    let next_wish = of(State::Stopping(Ending { since: SOON, force: false }), None);
+    assert_eq!(step(&next_wish, Activity::Running, &halted, SOON), Step::Press { wish: SOON });
+}
+
+#[test]
 fn another_wish_is_another_press() {
-    let pressed = Memory { pressed: Some(Press { run: RUN, wish: THEN, at: SOON }), ..Memory::default() };
+    let pressed = Memory { pressed: Some(Press { run: RUN, wish: THEN, at: SOON, halted: false }), ..Memory::default() };
     let waits = step(&of(State::Running, Some(THEN)), Activity::Running, &pressed, SOON);
     assert_eq!(name(&waits), "PowerOff");
     let stopping = of(State::Stopping(Ending { since: SOON, force: false }), None);
     assert_eq!(step(&stopping, Activity::Running, &pressed, SOON), Step::Press { wish: SOON });
-    let last_run = Memory { pressed: Some(Press { run: RUN - 1, wish: THEN, at: SOON }), ..Memory::default() };
+    let last_run = Memory { pressed: Some(Press { run: RUN - 1, wish: THEN, at: SOON, halted: false }), ..Memory::default() };
     assert_eq!(step(&of(State::Running, Some(THEN)), Activity::Running, &last_run, SOON), Step::Press { wish: THEN });
 }
 
 #[test]
 fn a_clock_that_is_set_back_holds_nothing_up() {
     let ahead = Memory {
-        pressed: Some(Press { run: RUN, wish: THEN, at: SOON.plus_millis(3_600_000) }),
+        pressed: Some(Press { run: RUN, wish: THEN, at: SOON.plus_millis(3_600_000), halted: false }),
         resumed: Some(SOON.plus_millis(3_600_000)),
         ..Memory::default()
     };

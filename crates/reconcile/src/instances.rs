@@ -127,8 +127,11 @@ impl Reconciler {
             Step::Wait(_) => {}
             Step::Start { again } => self.start(at, again).await?,
             Step::Press { wish } => {
-                call("press the power button", CALL_TIMEOUT, hypervisor.power_button(id)).await?;
-                at.memory.pressed = Some(Press { run: at.instance.run, wish, at: now });
+                let reacts = call("press the power button", CALL_TIMEOUT, hypervisor.power_button(id)).await?;
+                if !reacts {
+                    tracing::info!(instance = %id, "the guest has halted: it isn't waited for");
+                }
+                at.memory.pressed = Some(Press { run: at.instance.run, wish, at: now, halted: !reacts });
             }
             Step::Reset { reboot_since } => {
                 call("reset the machine", CALL_TIMEOUT, hypervisor.reset(id)).await?;

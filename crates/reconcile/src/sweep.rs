@@ -98,9 +98,10 @@ impl Reconciler {
             let observed = call("observe the machine", CALL_TIMEOUT, self.drivers.hypervisor.observe(&id)).await?;
             if matches!(observed, Observed::Known { activity: Activity::Running, .. }) && !overdue.contains(&id) {
                 tracing::warn!(machine = %id, "a machine without an instance is told to power off");
-                call("press the power button", CALL_TIMEOUT, self.drivers.hypervisor.power_button(&id)).await?;
-                waits = true;
-                continue;
+                if call("press the power button", CALL_TIMEOUT, self.drivers.hypervisor.power_button(&id)).await? {
+                    waits = true;
+                    continue;
+                }
             }
             tracing::warn!(machine = %id, "a machine without an instance is removed");
             call("remove the machine", CALL_TIMEOUT, self.drivers.hypervisor.remove(&id)).await?;

@@ -65,7 +65,7 @@ impl<D: Hypervisor> Hypervisor for Faulty<D> {
         step!(self, "machine.start", start(spec, parts))
     }
 
-    async fn power_button(&self, id: &InstanceId) -> Result<()> {
+    async fn power_button(&self, id: &InstanceId) -> Result<bool> {
         step!(self, "machine.power_button", power_button(id))
     }
 

@@ -47,6 +47,7 @@ pub struct FakeMachine {
     pub resets: u64,
     disk_error: Option<String>,
     ignores_power_button: bool,
+    halted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +101,11 @@ impl FakeHypervisorHost {
     /// The guest powers itself off. Like all that happens to a machine here: nothing, if there is none that runs.
     pub fn guest_power_off(&self, id: &InstanceId) {
         self.happen(id, |machine| machine.activity = Some(Activity::PoweredOff));
+    }
+
+    /// The guest halts all its processors for good. Its machine goes on.
+    pub fn guest_halt(&self, id: &InstanceId) {
+        self.happen(id, |machine| machine.halted = true);
     }
 
     /// The guest panics.
@@ -177,6 +183,7 @@ impl State {
             resets: 0,
             disk_error: None,
             ignores_power_button: self.deaf,
+            halted: false,
         };
         self.machines.insert(spec.id.clone(), machine);
         self.starts += 1;
@@ -241,17 +248,16 @@ impl Hypervisor for FakeHypervisor {
         self.host.0.call(Call::Start, |state| state.start(spec, now))
     }
 
-    async fn power_button(&self, id: &InstanceId) -> Result<()> {
+    async fn power_button(&self, id: &InstanceId) -> Result<bool> {
         tokio::task::yield_now().await;
         self.host.0.call(Call::PowerButton, |state| {
-            if let Some(machine) = state.alive(id)
-                && machine.activity == Some(Activity::Running)
-                && !machine.ignores_power_button
-            {
+            let Some(machine) = state.alive(id) else { return Ok(true) };
+            let halted = machine.halted;
+            if machine.activity == Some(Activity::Running) && !machine.ignores_power_button && !halted {
                 machine.activity = Some(Activity::PoweredOff);
                 state.notify();
             }
-            Ok(())
+            Ok(!halted)
         })
     }
 
@@ -260,6 +266,7 @@ impl Hypervisor for FakeHypervisor {
         self.host.0.call(Call::Reset, |state| {
             let Some(machine) = state.alive(id) else { bail!("no machine {id} to reset") };
             machine.activity = Some(Activity::Running);
+            machine.halted = false;
             machine.resets += 1;
             state.notify();
             Ok(())

@@ -39,8 +39,9 @@ pub trait Hypervisor: Send + Sync {
     /// The console of an earlier run is kept before the new one's.
     async fn start(&self, spec: &MachineSpec, parts: Parts) -> Result<()>;
 
-    /// Presses the power button (ACPI): the guest may power itself off. Without a machine: does nothing.
-    async fn power_button(&self, id: &InstanceId) -> Result<()>;
+    /// Presses the power button (ACPI): the guest may power itself off. `false` if the guest has halted all its processors for good, so that it
+    /// can't react. Without a machine: does nothing.
+    async fn power_button(&self, id: &InstanceId) -> Result<bool>;
 
     /// Resets the machine, also one that powered itself off, and lets it run. Without a machine: an error.
     async fn reset(&self, id: &InstanceId) -> Result<()>;

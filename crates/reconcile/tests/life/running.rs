@@ -70,7 +70,7 @@ impl Hypervisor for Slow {
         self.calls.started.lock().unwrap().entry(spec.id.clone()).or_insert_with(Instant::now);
         self.inner.start(spec, parts).await
     }
-    async fn power_button(&self, id: &InstanceId) -> Result<()> {
+    async fn power_button(&self, id: &InstanceId) -> Result<bool> {
         self.inner.power_button(id).await
     }
     async fn reset(&self, id: &InstanceId) -> Result<()> {

@@ -111,6 +111,19 @@ async fn a_deaf_guest_is_stopped_in_the_end() {
     assert_eq!(cloud.state(1), "stopped");
 }
 
+/// A guest that has halted can't react to the power button.
+#[tokio::test]
+async fn a_guest_that_has_halted_is_stopped_at_once() {
+    let (world, directory) = (World::default(), tempfile::tempdir().unwrap());
+    let cloud = running(&world, directory.path(), ShutdownBehavior::Stop).await;
+    let since = world.now();
+    world.machines.guest_halt(&id(1));
+    cloud.wish(1, STOP).await;
+    cloud.settle().await;
+    assert_eq!(cloud.state(1), "stopped");
+    assert!(world.now().millis_since(since) < 30_000);
+}
+
 #[tokio::test]
 async fn a_reboot_keeps_the_machine() {
     let (world, directory) = (World::default(), tempfile::tempdir().unwrap());

@@ -4,6 +4,7 @@
 //! so no event is trusted for more than that, and one that is lost is made up for by the next question.
 
 use super::boot::{self, Boots};
+use super::halt;
 use super::place::{self, Place};
 use super::process::Process;
 use super::qmp::{Event, Qmp, QmpError};
@@ -136,9 +137,11 @@ impl Machine {
         }
     }
 
-    /// Presses the power button.
-    pub(crate) async fn power_button(&self) -> Result<()> {
-        self.command("system_powerdown").await
+    /// Presses the power button. `false` if the guest has halted for good.
+    pub(crate) async fn power_button(&self) -> Result<bool> {
+        self.command("system_powerdown").await?;
+        let qmp = self.conversation().await?;
+        Ok(!halt::has_halted(&qmp).await.with_context(|| self.id.to_string())?)
     }
 
     /// Resets it, and lets it run.

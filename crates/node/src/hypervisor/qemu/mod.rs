@@ -10,6 +10,7 @@ mod capability;
 mod cgroup;
 mod command;
 mod console;
+mod halt;
 mod launch;
 mod machine;
 mod place;
@@ -443,10 +444,10 @@ impl Hypervisor for Qemu {
         self.inner.start(spec, parts).await.with_context(|| format!("start {}", spec.id))
     }
 
-    async fn power_button(&self, id: &InstanceId) -> Result<()> {
+    async fn power_button(&self, id: &InstanceId) -> Result<bool> {
         match self.inner.find_alive(id).await? {
             Some(machine) => machine.power_button().await,
-            None => Ok(()),
+            None => Ok(true),
         }
     }
 
