@@ -189,7 +189,6 @@ fn open(path: &Path, durable: bool) -> anyhow::Result<Database> {
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    reserve::log_keep(&connection)?;
     prepare_once(&connection)?;
     migrate(&mut connection)?;
     let place = Place::of([path.into(), path.with_extension("db-wal")]);
@@ -254,7 +253,6 @@ impl Readers {
             Connection::open_with_flags_and_vfs(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, VFS)?;
         connection.busy_timeout(BUSY_WAIT)?;
         connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-        reserve::log_keep(&connection)?;
         prepare_once(&connection)?;
         Ok(connection)
     }

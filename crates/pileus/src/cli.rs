@@ -345,13 +345,13 @@ pub(crate) enum FsckCommand {
     #[command(after_long_help = "\
 EXAMPLES
     pileus fsck objects                             what doesn't fit, one line each
-    pileus fsck objects --rebuild                   where `serve` refuses an index that is lost or old
+    pileus fsck objects --rebuild        where `serve` refuses an index that is lost or old
 
 WHAT A REBUILD BRINGS BACK
     It begins with the newest copy of the index that can be read: the one that was put back as
     objects/index.db, or objects/index.backup.db, which the running cloud writes each hour. Buckets,
     settings, tags, deletions and objects above 16 KiB that came after that copy are added from the
-    journal beside it. Objects of 16 KiB or less, and uploads in parts that were begun, after that copy
+    journal beside it. Objects of 16 KiB or less, and begun uploads in parts, after that copy
     are lost: their bytes were in the index only. What belongs to nothing goes to objects/lost+found.
     If you have a backup that is newer than the copy, restore that instead.")]
     Objects {

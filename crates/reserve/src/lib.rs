@@ -12,7 +12,7 @@ mod tests;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
-use rusqlite::{Connection, FileControl, MAIN_DB, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem::ManuallyDrop;
@@ -43,16 +43,6 @@ pub enum Error {
     Database(#[from] rusqlite::Error),
 }
 
-/// Lets the write-ahead log and its blocks outlive the connection: a log that is deleted at the end loses its blocks to whoever fills the disk
-/// until the next start. To be called on each connection, since the last one that is closed decides.
-///
-/// # Errors
-/// SQLite's.
-pub fn log_keep(connection: &Connection) -> rusqlite::Result<()> {
-    let mut on = 1;
-    connection.file_control(Some(MAIN_DB), FileControl::PersistWal(&mut on))
-}
-
 /// The reserve of one database.
 pub struct Reserve {
     connection: Connection,
@@ -75,7 +65,6 @@ impl Reserve {
         connection.busy_timeout(BUSY_WAIT)?;
         // Pages that are made free at once aren't written, unless there are more than fit in memory.
         connection.pragma_update(None, "cache_size", -i64::try_from(bytes >> 9).unwrap_or(i64::MAX))?;
-        log_keep(&connection)?;
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|source| Error::Io { path: path.into(), source })?;
         let log = PathBuf::from(format!("{}-wal", path.display()));
         Ok(Self { connection, file: ManuallyDrop::new(file), path: path.into(), log, bytes })

@@ -92,7 +92,6 @@ impl Database {
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "temp_store", "memory")?;
         connection.pragma_update(None, "trusted_schema", false)?;
-        reserve::log_keep(&connection)?;
         migrate(&mut connection, path, MIGRATIONS)?;
         settle_mode(&connection, path, mode)?;
         let place = Place::of([]);
