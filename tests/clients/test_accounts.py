@@ -56,7 +56,7 @@ def test_an_account_is_closed_only_without_what_it_has(cloud, team, image):
     [instance] = ec2.run_instances(ImageId=image, InstanceType="t3.nano", MinCount=1, MaxCount=1, DisableApiTermination=True)["Instances"]
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
-    assert "1 instances and 1 buckets" in refused(cloud, "account", "close", name)
+    assert "instances: 1, buckets: 1" in refused(cloud, "account", "close", name)
     assert ec2.describe_instances()["Reservations"]
     cloud.pileus("account", "close", name, "--force")
     with pytest.raises(ClientError, match="AuthFailure"):

@@ -108,6 +108,8 @@ def test_the_operator_lists_and_removes_images(cloud, stranger):
     assert listed[mine]["Files"] == listed[tiny["ImageId"]]["Files"]
     line = next(line for line in cloud.pileus("image", "list").stdout.splitlines() if mine in line)
     assert "to go" in line and "us-east-1" in line and "default" in line
+    elsewhere = cloud.pileus("image", "list", "--region", "eu-west-1").stdout
+    assert mine not in elsewhere and "eu-west-1" in elsewhere and "us-east-1" not in elsewhere
     assert cloud.pileus("image", "rm", mine).stdout.split() == [mine]
     assert refused(cloud.client().describe_images, ImageIds=[mine])[0] == "InvalidAMIID.NotFound"
     assert "no image" in cloud.pileus("image", "rm", mine, check=False).stderr

@@ -1,6 +1,7 @@
 """What a test suite uses: any credentials, the reset, and the example of pytest fixtures."""
 
 import os
+import pty
 import subprocess
 import sys
 import tempfile
@@ -102,3 +103,19 @@ def test_other_clouds_take_no_unknown_keys_and_no_reset(cloud):
         reset(cloud.listen)
     refused = subprocess.run([PILEUS, "--data-dir", "/nowhere", "serve", "--any-credentials"], capture_output=True, text=True)
     assert refused.returncode != 0 and "--simulate" in refused.stderr
+
+
+def test_tables_are_readable_on_a_terminal_without_a_size(open_cloud):
+    master, terminal = pty.openpty()  # 0 columns, as `docker run -t` has
+    try:
+        done = subprocess.run([PILEUS, "--data-dir", open_cloud.data_dir, "status"], stdout=terminal, timeout=60)
+        shown = os.read(master, 65536).decode()
+    finally:
+        os.close(master)
+        os.close(terminal)
+    assert done.returncode == 0 and f"http://{open_cloud.listen}" in shown, shown
+
+
+def test_a_command_without_a_cloud_says_what_to_do(tmp_path):
+    done = subprocess.run([PILEUS, "--data-dir", tmp_path, "status"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and f"no cloud runs on the data directory {tmp_path}" in done.stderr and "os error" not in done.stderr

@@ -49,7 +49,7 @@ pub enum AccountError {
     Default,
     /// It has what closing would end.
     #[error(
-        "the account {name:?} has {instances} instances and {buckets} buckets; with --force the instances are terminated and the buckets deleted with all objects"
+        "the account {name:?} still has resources (instances: {instances}, buckets: {buckets}); --force terminates the instances and deletes the buckets with all objects"
     )]
     Busy {
         /// The account's name.

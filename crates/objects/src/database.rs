@@ -168,7 +168,7 @@ pub(crate) fn position(connection: &Connection) -> Result<Position> {
 /// Keeps others from the index.
 pub(crate) fn lock(path: &Path) -> anyhow::Result<File> {
     let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.with_extension("lock"))?;
-    lock.try_lock().context("it is in use by another process")?;
+    lock.try_lock().context("it is in use by another process (stop the server first)")?;
     Ok(lock)
 }
 

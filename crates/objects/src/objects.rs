@@ -101,7 +101,7 @@ fn open_index(dir: &Path, path: &Path, durable: bool) -> Result<(Database, bool)
     if let Some(empty) = empty
         && (mark != KeptMark::None || fsck::any_file(dir)?)
     {
-        return Err(refused(anyhow::anyhow!("{} {empty}, but there are files of objects beside it", path.display())));
+        return Err(refused(anyhow::anyhow!("{} {empty}, but there was an index in this directory before", path.display())));
     }
     let database = Database::open(path, durable).map_err(|error| {
         let Error::Io(cause) = error else { return error };

@@ -1,5 +1,5 @@
 //! Makes a new index for an engine that has lost it: from the newest copy there is, from the journal of what came after, and from the files that
-//! are there. docs/decisions/0012-objects-index.md says what that brings back.
+//! are there. docs/decisions/0013-objects-index.md says what that brings back.
 
 use crate::body::{self, FileId, Piece, Place, StoredBody};
 use crate::copy::{self, KEPT, named_files};
@@ -46,7 +46,9 @@ pub fn rebuild(dir: &Path) -> Result<Rebuilt> {
     let newest = candidates.into_iter().max_by_key(|(_, position)| position.sequence);
     let Some((base, position)) = newest else {
         return Err(Error::Io(anyhow!(
-            "there is neither an index nor a copy of one ({KEPT}) that can be read: put back a backup (`pileus restore`)"
+            "neither index.db nor its copy {KEPT} can be read: restore a backup (`pileus restore`). Without one the names of the objects are \
+             lost; to go on with no objects, move {} away, then run `pileus adopt`",
+            dir.display()
         )));
     };
     remove(&fresh)?;

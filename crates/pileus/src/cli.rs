@@ -25,9 +25,11 @@ FROM NOTHING TO SSH
     pileus ssh --identity k.pem i-… -- uname -a
 
 FILES (in the data directory)
-    state.db      what is wanted: accounts, instances, networks …  images/ volumes/  disks
-    machines/     what runs: one directory a machine               consoles/         serial consoles
-    admin.sock    the operator's socket (mode 0600)                cache/            packages"
+    state.db      the database: accounts, instances, networks …    images/ volumes/  disks
+    objects/      S3: the index and the objects' files             consoles/         serial consoles
+    machines/     one directory for each running machine           cache/            packages
+    lost+found/   files set aside, kept for 7 days               admin.sock        operator's socket
+    .pileus       the cloud's id (in each directory, too)          objects.key       S3's master key"
 )]
 pub(crate) struct Cli {
     /// Where the cloud keeps everything. A data directory is of a real or of a simulated cloud, for ever.
@@ -81,23 +83,23 @@ SIGNALS
 CONFIGURATION (the whole of --config's file)
 ", include_str!("../../../docs/guide/pileus.toml")))]
     Serve(ServeArgs),
-    /// Take the database in the data directory for the truth, where `serve` refuses to open it.
+    /// Accept the data directory as it is, when `serve` refuses it because parts are missing or don't fit together.
     ///
-    /// A data directory is of one cloud: `serve` refuses a database that is missing, of another cloud, or older than what was made for it, and
-    /// directories that aren't the ones that the cloud made. First put back what is missing: from a backup, or by mounting its disk. If it is
-    /// lost, this accepts what is there. At the next start, volumes and images that the database doesn't name are set aside in lost+found for 7
-    /// days, and guests that it doesn't name are told to power off; volumes that have no file are in the state `error`.
+    /// `serve` refuses a database that is older than the files beside it or of another cloud, and directories that the cloud didn't make, such
+    /// as the empty mount point of a disk. First mount the disk, or restore a backup. If the missing part is lost, run this while no server
+    /// runs. It needs a database. At the next start, volumes and images that the database doesn't name are moved to lost+found and kept for 7
+    /// days, guests that it doesn't name are told to power off, and volumes without a file get the state `error`.
     #[command(after_long_help = "\
 EXAMPLES
-    pileus adopt                                    while no server runs
+    pileus adopt
     pileus --data-dir /srv/cloud adopt && pileus --data-dir /srv/cloud serve")]
     Adopt,
     /// Print the shell commands that point AWS clients at this cloud: eval "$(pileus env)".
     ///
     /// Sets AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, AWS_REGION and AWS_ENDPOINT_URL to the first account's, and
-    /// AWS_ENDPOINT_URL_S3_CONTROL to a name that the account can stand before. Unsets AWS_SESSION_TOKEN and AWS_PROFILE. If you have no
-    /// configuration of the aws CLI, AWS_CONFIG_FILE is set, too: to a file by which version 1 of it and boto3 presign S3's URLs as they
-    /// are accepted here. One that is gone, or another cloud's, gives way to it. Fails, and prints `false` for `eval`, if no cloud answers.
+    /// AWS_ENDPOINT_URL_S3_CONTROL to a host name that clients can put the account id in front of. Unsets AWS_SESSION_TOKEN and AWS_PROFILE. If you have no
+    /// configuration of the aws CLI, AWS_CONFIG_FILE is set, too: to a file that makes version 1 of the CLI and boto3 presign S3 URLs with
+    /// signature version 4, the only one accepted here. An AWS_CONFIG_FILE that doesn't exist, or that another cloud set, is replaced. Fails, and prints `false` for `eval`, if no cloud answers.
     #[command(after_long_help = "\
 EXAMPLES
     eval \"$(pileus env)\"                           this shell's aws and SDKs ask this cloud now
@@ -105,9 +107,10 @@ EXAMPLES
     pileus --data-dir /srv/cloud env                another cloud's
     (eval \"$(pileus env)\" && aws ec2 describe-instances)        for one command")]
     Env,
-    /// Show what the running cloud is and does: real or simulated, accelerator, way out, capacity, instances.
+    /// Show the state of the running cloud: real or simulated, accelerator, network access, capacity, instances, troubles.
     ///
-    /// Processors and memory are those that instances may be promised: what the host has, times the configured overcommitment.
+    /// Processors and memory are what instances can be given: what the host has, times the configured overcommitment. Each `note` is something
+    /// that needs attention: a damaged or missing file, a paused guest, files in lost+found, a destination that doesn't answer.
     #[command(after_long_help = "\
 EXAMPLES
     pileus status                                   a table on a terminal, plain lines in a pipe
@@ -130,9 +133,9 @@ EXAMPLES
     pileus account key create team-a"
     )]
     Account(AccountCommand),
-    /// Take a simulated cloud back to its beginning: no account has anything, and accounts of unknown keys are forgotten.
+    /// Empty a simulated cloud: delete the resources of all accounts, and the accounts of unknown access keys.
     ///
-    /// Refused by a real cloud. Accounts that were created by `pileus account create` stay, with their keys. With
+    /// A real cloud refuses this. Accounts that were created by `pileus account create` stay, with their keys. With
     /// `serve --any-credentials`, `POST /_pileus/reset` on the endpoint does the same for a test suite.
     #[command(after_long_help = "\
 EXAMPLES
@@ -141,8 +144,8 @@ EXAMPLES
     Reset,
     /// Log in to an instance, or run a command on it; never prompts.
     ///
-    /// The operator's door: the connection starts at the router of the instance's VPC, so no public address and no inbound rule
-    /// of a security group is needed. It is the machine's own `ssh` that runs, with this program as its ProxyCommand.
+    /// The connection starts at the router of the instance's VPC, so no public address and no inbound rule
+    /// of a security group is needed. Runs the `ssh` of this machine, with this program as its ProxyCommand.
     /// Exits with what the command exits with, or 255 if there was no connection.
     #[command(after_long_help = "\
 EXAMPLES
@@ -156,7 +159,7 @@ EXAMPLES
     /// Forward ports of this machine to ports of an instance, until it is interrupted.
     ///
     /// As with `pileus ssh`, connections start at the router of the instance's VPC: no public address and no inbound rule of a security
-    /// group is needed. Listens on 127.0.0.1 unless an address is given. One line a port says where it listens.
+    /// group is needed. Listens on 127.0.0.1 unless an address is given. Prints where each port listens.
     #[command(after_long_help = "\
 EXAMPLES
     pileus forward i-0293488c405d4cac6 8080:80           then: curl http://127.0.0.1:8080/
@@ -166,8 +169,8 @@ EXAMPLES
     Forward(ForwardArgs),
     /// Attach to an instance's serial console. Ctrl-] leaves.
     ///
-    /// Without a terminal: if there is nothing to read on standard input, prints what the console holds (its last 64 KiB, also of a
-    /// stopped instance) and ends. What there is to read is typed; the command ends one second after the console's last word.
+    /// Without a terminal, it types what it reads from standard input, and ends when the console has been silent for a second. If standard input
+    /// is empty, it prints the last 64 KiB of the console, also of a stopped instance, and ends.
     #[command(after_long_help = "\
 EXAMPLES
     pileus console i-0293488c405d4cac6                          attach
@@ -181,37 +184,37 @@ EXAMPLES
     },
     /// Back up the whole cloud into a directory, while it runs or while it is stopped.
     ///
-    /// Each backup is a directory of its own in TO, named by its time, and whole by itself. What hasn't changed since the backup before is a hard
-    /// link to it. Guests go on: their volumes are copied as they are at one moment each machine, as after a power cut. Instance storage is
-    /// not backed up. See docs/guide/backup.md.
+    /// Each backup is a directory in TO, named by its time. It is complete: older ones can be deleted. Unchanged files are hard links to those of
+    /// the backup before. Guests keep running; all volumes of a guest are copied as they are at one moment, as after a power cut. Instance
+    /// storage is not backed up. See docs/guide/backup.md.
     #[command(after_long_help = "\
 EXAMPLES
     pileus backup /mnt/backups
     pileus --data-dir /srv/cloud backup /mnt/cloud && ls /mnt/cloud
-    rm -r /mnt/backups/20261125T005356Z             the others stay whole")]
+    rm -r /mnt/backups/20261125T005356Z             the others stay complete")]
     Backup {
-        /// Where backups are kept; best on another disk.
+        /// The directory for backups; best on another disk.
         #[arg(value_name = "TO")]
         to: PathBuf,
     },
-    /// Bring a backup back into an empty data directory.
+    /// Restore a backup into an empty data directory.
     ///
-    /// FROM is a backup, or a directory of backups, the newest of which is meant. Each file is compared with the checksum of the backup's manifest; if
-    /// one differs, or the backup was never finished, nothing is restored.
+    /// FROM is one backup, or a directory of backups: then the newest is restored. Each file is compared with its checksum in the backup's
+    /// manifest. If one differs, or the backup is unfinished, nothing is restored.
     #[command(after_long_help = "\
 EXAMPLES
     pileus --data-dir /srv/new restore /mnt/backups
     pileus restore /mnt/backups/20261125T005356Z
-    pileus restore --check /mnt/backups             only read and compare it")]
+    pileus restore --check /mnt/backups             only compare it with its checksums")]
     Restore {
-        /// Read and compare the backup, and change nothing.
+        /// Compare the backup with its checksums, and change nothing.
         #[arg(long)]
         check: bool,
-        /// The backup.
+        /// A backup, or a directory of backups.
         #[arg(value_name = "FROM")]
         from: PathBuf,
     },
-    /// Check what is stored while the cloud is stopped, and mend it.
+    /// Check and repair the stored data of a stopped cloud.
     #[command(
         subcommand,
         after_long_help = "\
@@ -253,7 +256,7 @@ pub(crate) struct ServeArgs {
 pub(crate) enum AccountCommand {
     /// Create an account; prints AccountId, AccessKeyId and SecretAccessKey as JSON. The secret is not shown again.
     ///
-    /// An account sees its own resources only. `pileus env` goes on to speak for the first one.
+    /// An account sees its own resources only. `pileus env` still prints the keys of the first account.
     #[command(after_long_help = "\
 EXAMPLES
     pileus account create --name team-a
@@ -265,7 +268,7 @@ EXAMPLES
         #[arg(long)]
         name: String,
     },
-    /// List all accounts, the oldest first, with what they have.
+    /// List all accounts, the oldest first, with the number of their keys, instances and buckets.
     #[command(after_long_help = "\
 EXAMPLES
     pileus account list                             a table on a terminal, lines with tabs in a pipe
@@ -275,7 +278,7 @@ EXAMPLES
         #[arg(long)]
         json: bool,
     },
-    /// Show an account: its id, state, access keys and what it has. Secrets are never shown.
+    /// Show an account: its id, state, access keys and number of resources. Secrets are never shown.
     #[command(after_long_help = "\
 EXAMPLES
     pileus account show team-a
@@ -298,9 +301,9 @@ EXAMPLES
     Key(KeyCommand),
     /// Close an account for good: its access keys are deleted, and it stays listed as closed. Its name stays taken.
     ///
-    /// An account with instances that aren't terminated, or with buckets, is refused. With --force its instances are terminated, protected
-    /// ones too, and its buckets are deleted with all objects, locked ones too. Its images, and volumes that outlive their instances, stay
-    /// on the disk. The first account can't be closed.
+    /// Refused while the account has buckets, or instances that aren't terminated. --force terminates its instances, protected ones too, and
+    /// deletes its buckets with all objects, locked ones too. Its images, and volumes that aren't deleted with their instances, stay on the
+    /// disk. The first account can't be closed.
     #[command(after_long_help = "\
 EXAMPLES
     pileus account close team-a
@@ -308,7 +311,7 @@ EXAMPLES
     Close {
         /// Its name, or its id of twelve digits.
         account: String,
-        /// End what it has first.
+        /// Terminate its instances and delete its buckets first.
         #[arg(long)]
         force: bool,
     },
@@ -331,7 +334,7 @@ EXAMPLES
 EXAMPLES
     pileus account key delete AKIA2MEYEPKTVJSWTQJX")]
     Delete {
-        /// The key's id, of `pileus account show`.
+        /// The key's id; `pileus account show` lists them.
         #[arg(value_name = "ACCESS_KEY_ID")]
         access_key_id: String,
     },
@@ -339,23 +342,24 @@ EXAMPLES
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum FsckCommand {
-    /// Check the index of S3's objects against their files, both ways, and the files' sizes. Exits with 1 if anything doesn't fit.
+    /// Check that the index of S3's objects and their files match. Exits with 1 if they don't.
     ///
-    /// The bodies themselves are not read: the running cloud does that once a week (scrub_hours). No cloud may run on the data directory.
+    /// Finds files that are missing or have another size, and files that belong to no object. The contents are not read: the running cloud does
+    /// that once a week (scrub_hours). Stop the server first.
     #[command(after_long_help = "\
 EXAMPLES
-    pileus fsck objects                             what doesn't fit, one line each
-    pileus fsck objects --rebuild        where `serve` refuses an index that is lost or old
+    pileus fsck objects                             one line for each problem
+    pileus fsck objects --rebuild                   if `serve` says that the index is lost or old
 
-WHAT A REBUILD BRINGS BACK
-    It begins with the newest copy of the index that can be read: the one that was put back as
-    objects/index.db, or objects/index.backup.db, which the running cloud writes each hour. Buckets,
-    settings, tags, deletions and objects above 16 KiB that came after that copy are added from the
-    journal beside it. Objects of 16 KiB or less, and begun uploads in parts, after that copy
-    are lost: their bytes were in the index only. What belongs to nothing goes to objects/lost+found.
-    If you have a backup that is newer than the copy, restore that instead.")]
+WHAT --rebuild RESTORES
+    It starts from a copy of the index: objects/index.db, if you put one back, or
+    objects/index.backup.db, which the running cloud writes each hour; it takes the newer one that
+    can be read. From the journal it adds later buckets, settings, tags, deletions and objects above
+    16 KiB. Lost are later objects of 16 KiB or less and later unfinished multipart uploads: their
+    bytes were in the index only. Files of no object are moved to objects/lost+found. If you have a
+    backup that is newer than the copy, restore it instead.")]
     Objects {
-        /// Make the index anew.
+        /// Make a new index from a copy, the journal and the files.
         #[arg(long)]
         rebuild: bool,
     },
@@ -397,7 +401,7 @@ pub(crate) struct ForwardArgs {
     /// The instance.
     #[arg(value_name = "ID")]
     pub(crate) instance: String,
-    /// What leads where: PORT, LOCAL:PORT or ADDRESS:LOCAL:PORT.
+    /// The port to listen on, then the instance's port: PORT (the same on both sides), LOCAL:PORT or ADDRESS:LOCAL:PORT.
     #[arg(value_name = "[ADDRESS:]LOCAL:PORT", required = true)]
     pub(crate) ports: Vec<PortForward>,
 }
@@ -408,7 +412,7 @@ pub(crate) struct ImagePlaceArgs {
     /// The owner: an account's name or id [default: the first account].
     #[arg(long, value_name = "NAME|ID")]
     pub(crate) account: Option<String>,
-    /// A region it is to be in, or `all`; may be repeated.
+    /// A region to register the image in, or `all`; may be repeated.
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Vec<String>,
 }
@@ -443,8 +447,8 @@ pub(crate) struct ImageImportArgs {
 pub(crate) enum ImageCommand {
     /// Build an image from Debian's packages and register it; prints its id.
     ///
-    /// The image is public and in every region unless told otherwise. It has an id of its own in each region; the one in the configured
-    /// region is printed, and `pileus image list` has the others. All share one file.
+    /// By default the image is public and registered in every region. Its id differs from region to region: this prints the one of the configured
+    /// region, `pileus image list` shows all. They share one file.
     ///
     /// Works in the data directory of the running cloud, as root. The packages are kept in its `cache/`, or in the directory that
     /// PILEUS_CACHE_DIR names.
@@ -477,8 +481,8 @@ EXAMPLES
     },
     /// Import a disk image (raw or qcow2) that boots by itself, and register it; prints its id.
     ///
-    /// Only its owner can launch it, in the configured region, unless told otherwise. An owner shares an image with other accounts by
-    /// `aws ec2 modify-image-attribute`, and brings it to other regions by `aws ec2 copy-image`.
+    /// By default only its owner can launch it, and only in the configured region. The owner can share it with other accounts (`aws ec2
+    /// modify-image-attribute`) and copy it to other regions (`aws ec2 copy-image`).
     ///
     /// A qcow2 that names any other file (backing file, external data file) is refused.
     #[command(after_long_help = "\
@@ -489,19 +493,22 @@ EXAMPLES
     Import(ImageImportArgs),
     /// List the images of all accounts and regions.
     ///
-    /// FILES is the directory in `images/` that an image's disk is in; images that share it take its space once.
+    /// FILES is the directory in `images/` that holds an image's disk. Images with the same FILES share that disk: its space is used once.
     #[command(after_long_help = "\
 EXAMPLES
-    pileus image list
+    pileus image list --region us-east-1
     pileus image list --json | jq -r '.[] | select(.Name == \"tiny\") | [.Region, .ImageId] | @tsv'")]
     List {
+        /// Only the images of this region.
+        #[arg(long, value_name = "REGION")]
+        region: Option<String>,
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
     },
-    /// Deregister an image, whoever owns it; prints the ids of what was deregistered.
+    /// Deregister an image of any account; prints the ids of the deregistered images.
     ///
-    /// Its instances go on. Its file is deleted when no image and no volume stands on it any longer.
+    /// Its instances keep running. Its file is deleted when no image and no volume uses it any more.
     #[command(after_long_help = "\
 EXAMPLES
     pileus image rm ami-0e1b3fb99e8d4c05c
@@ -510,7 +517,7 @@ EXAMPLES
         /// The image.
         #[arg(value_name = "ID")]
         image: String,
-        /// Also the images of the same owner, name and files in other regions.
+        /// Also in all other regions: images of the same owner, name and file.
         #[arg(long)]
         all_regions: bool,
     },

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         },
         Command::Image(ImageCommand::Build { kind: _, name, place, public }) => commands::image::build_tiny(dir, name, place, public),
         Command::Image(ImageCommand::Import(args)) => commands::image::import(dir, args),
-        Command::Image(ImageCommand::List { json }) => commands::image::list(dir, json),
+        Command::Image(ImageCommand::List { region, json }) => commands::image::list(dir, region.as_deref(), json),
         Command::Image(ImageCommand::Rm { image, all_regions }) => commands::image::remove(dir, &image, all_regions),
     };
     match done {

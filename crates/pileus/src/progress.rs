@@ -3,12 +3,28 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Between two lines of one step.
+const LINE_PERIOD: Duration = Duration::from_secs(2);
+
+/// The last line of a step: how many tenths, and when.
+#[derive(Clone, Copy)]
+struct Told {
+    tenth: u64,
+    at: Instant,
+}
+
+impl Told {
+    fn begin() -> Self {
+        Self { tenth: 0, at: Instant::now() }
+    }
+}
 
 /// Shows steps, and how far each has come.
 pub(crate) struct Terminal {
     bar: Option<ProgressBar>,
-    tenth: Mutex<u64>,
+    told: Mutex<Told>,
 }
 
 impl Terminal {
@@ -20,7 +36,7 @@ impl Terminal {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Self { bar, tenth: Mutex::new(0) }
+        Self { bar, told: Mutex::new(Told::begin()) }
     }
 }
 
@@ -34,7 +50,7 @@ impl Drop for Terminal {
 
 impl node::image::progress::Progress for Terminal {
     fn step(&self, text: &str) {
-        *self.tenth.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = 0;
+        *self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Told::begin();
         match &self.bar {
             Some(bar) => {
                 bar.set_position(0);
@@ -51,11 +67,11 @@ impl node::image::progress::Progress for Terminal {
         match &self.bar {
             Some(bar) => bar.set_position(percent.min(100)),
             None => {
-                // A line for each tenth, so that a log isn't flooded.
-                let mut tenth = self.tenth.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if percent / 10 > *tenth {
-                    *tenth = percent / 10;
-                    line(&format!("  {} %", *tenth * 10));
+                // At most a line for each tenth, and none in a short step, so that a log isn't flooded.
+                let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if percent / 10 > told.tenth && told.at.elapsed() >= LINE_PERIOD {
+                    *told = Told { tenth: percent / 10, at: Instant::now() };
+                    line(&format!("  {} %", told.tenth * 10));
                 }
             }
         }

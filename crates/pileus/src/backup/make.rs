@@ -58,7 +58,7 @@ struct Maker {
 /// Makes a backup in this directory.
 ///
 /// # Errors
-/// If another one is being made there, or something can't be read or written; then there is no new backup.
+/// If another one is being made there, or something can't be read or written; then no backup was made.
 pub(crate) async fn make(sources: &Sources, dir: &Path, progress: &Arc<Progress>) -> Result<Made> {
     let (lock, mut maker, name) = {
         let (data_dir, cloud, dir) = (sources.data_dir.clone(), sources.cloud.clone(), dir.to_owned());
@@ -67,7 +67,7 @@ pub(crate) async fn make(sources: &Sources, dir: &Path, progress: &Arc<Progress>
         blocking(move || begin(&data_dir, &cloud, &dir, &name, progress).map(|(lock, maker)| (lock, maker, name))).await?
     };
     let hold = sources.objects.hold();
-    progress.step("databases", 0);
+    progress.step("Copying the databases", 0);
     DirBuilder::new().mode(0o700).create(maker.partial.join("objects"))?;
     let index = maker.partial.join("objects/index.db");
     sources.objects.index_copy(index.clone()).await.context("can't copy the index of objects")?;
@@ -194,7 +194,7 @@ fn open_disks(data_dir: &Path, snapshot: &Snapshot) -> Result<Disks> {
 
 /// Copies the volumes of one instance, or those of none.
 async fn machine(sources: &Sources, mut maker: Maker, instance: Option<InstanceId>, mut volumes: Vec<OpenVolume>) -> Result<Maker> {
-    let name = instance.as_ref().map_or_else(|| "volumes of no instance".into(), |id| format!("volumes of {id}"));
+    let name = instance.as_ref().map_or_else(|| "volumes without an instance".into(), |id| format!("volumes of {id}"));
     for _ in 0..TRIES {
         if let (Some(hypervisor), Some(id)) = (&sources.hypervisor, &instance) {
             let (prepared, back) = {
@@ -202,7 +202,7 @@ async fn machine(sources: &Sources, mut maker: Maker, instance: Option<InstanceI
                 blocking(move || Ok((targets(&partial, &volumes)?, volumes))).await?
             };
             volumes = back;
-            maker.progress.step(&name, 0);
+            maker.progress.step(&format!("Copying the {name}"), 0);
             let progress = maker.progress.clone();
             match hypervisor.volumes_copy(id, &prepared, &move |done, total| progress.set(done, total)).await {
                 Ok(true) => {
@@ -228,7 +228,10 @@ async fn machine(sources: &Sources, mut maker: Maker, instance: Option<InstanceI
                 }
             }
         }
-        maker.progress.step(&name, volumes.iter().filter_map(|volume| volume.top.metadata().ok()).map(|found| found.len()).sum());
+        maker.progress.step(
+            &format!("Copying the {name}"),
+            volumes.iter().filter_map(|volume| volume.top.metadata().ok()).map(|found| found.len()).sum(),
+        );
         let (back, files, whole) = blocking(move || maker.still(&volumes).map(|whole| (maker, volumes, whole))).await?;
         (maker, volumes) = (back, files);
         if whole {
@@ -334,7 +337,7 @@ impl Maker {
     }
 
     fn images(&mut self, images: Vec<(String, File)>) -> Result<()> {
-        self.progress.step("images", images.iter().filter_map(|(_, file)| file.metadata().ok()).map(|found| found.len()).sum());
+        self.progress.step("Copying images", images.iter().filter_map(|(_, file)| file.metadata().ok()).map(|found| found.len()).sum());
         images.iter().try_for_each(|(path, file)| self.put(path, file, true))
     }
 
@@ -357,7 +360,7 @@ impl Maker {
 
     fn bodies(&mut self, objects: &Objects, index: &Path) -> Result<()> {
         let named = objects::files_named(index).map_err(anyhow::Error::from).context("can't read the copy of the index")?;
-        self.progress.step("objects", named.len() as u64);
+        self.progress.step("Copying objects", named.len() as u64);
         let progress = std::mem::take(&mut self.progress);
         for name in named {
             let path = format!("objects/files/{}/{name}", &name[..2]);
@@ -374,7 +377,7 @@ impl Maker {
 
     /// Writes the manifest, which makes the backup one.
     fn finish(self, cloud: String, made: String, to: &Path) -> Result<Made> {
-        self.progress.step("manifest", 0);
+        self.progress.step("Writing the manifest", 0);
         let manifest = Manifest {
             format: FORMAT,
             cloud,

@@ -35,7 +35,7 @@ pub(crate) fn restore(backup: &Path, data_dir: &Path, only_check: bool, progress
         progress.fraction(done.get() as f32 / total.max(1) as f32);
     };
     if only_check {
-        progress.step("checking the backup");
+        progress.step("Checking the backup");
         for entry in &manifest.files {
             let file = open(backup, entry)?;
             let sum = files::sum(&file, &add).with_context(|| format!("can't read {}", entry.path))?;
@@ -47,7 +47,7 @@ pub(crate) fn restore(backup: &Path, data_dir: &Path, only_check: bool, progress
     if was_there && std::fs::read_dir(data_dir).with_context(|| format!("can't read {}", data_dir.display()))?.next().is_some() {
         bail!("{} is not empty: a backup is restored into an empty directory; move this one away first", data_dir.display());
     }
-    progress.step("restoring");
+    progress.step("Restoring");
     let brought = bring(backup, &manifest, data_dir, &add);
     if let Err(error) = brought {
         // Nobody is to take half a cloud for one.
@@ -89,6 +89,6 @@ fn open(backup: &Path, entry: &Entry) -> Result<File> {
 fn compare(entry: &Entry, sum: files::Sum) -> Result<()> {
     let (path, size) = (&entry.path, entry.size);
     ensure!(sum.size == size, "the backup is damaged: {path} has {} bytes instead of {size}", sum.size);
-    ensure!(sum.crc == entry.crc32c, "the backup is damaged: {path} is not what was written");
+    ensure!(sum.crc == entry.crc32c, "the backup is damaged: {path} differs from its checksum");
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::print;
 use crate::admin::{AccountClose, AccountCreated, AccountNamed, AccountShown, AccountWanted, KeyNamed, client};
 use crate::cli::{AccountCommand, KeyCommand};
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::presets;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -60,8 +60,7 @@ fn lines(rows: Vec<Vec<String>>) -> String {
     if !std::io::stdout().is_terminal() {
         return rows.iter().map(|row| row.join("\t")).collect::<Vec<_>>().join("\n");
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = super::table(presets::UTF8_BORDERS_ONLY);
     for row in rows {
         table.add_row(row);
     }

@@ -8,5 +8,5 @@ use std::path::Path;
 pub(crate) fn run(data_dir: &Path) -> Result<()> {
     let root = identity::stamp(data_dir, true)?;
     let (cloud, revision, epoch) = (&root.cloud, root.revision, root.epoch);
-    print(&format!("{} is of cloud {cloud}; its database, at revision {revision}, is the truth now (epoch {epoch})", data_dir.display()))
+    print(&format!("{}: adopted as cloud {cloud}, with its database at revision {revision} (epoch {epoch})", data_dir.display()))
 }

@@ -61,7 +61,7 @@ pub(crate) fn backup(data_dir: &Path, dir: &Path) -> Result<()> {
     };
     drop(show);
     if let Some(error) = state.error {
-        bail!("there is no new backup: {error}");
+        bail!("no backup was made: {error}");
     }
     let made = state.made.context("the backup has ended without a result")?;
     for note in &made.notes {
@@ -116,6 +116,6 @@ pub(crate) fn restore(data_dir: &Path, dir: &Path, only_check: bool) -> Result<(
         print(&format!("note: {note}"))?;
     }
     let (files, bytes): (usize, u64) = (manifest.files.len(), manifest.files.iter().map(|entry| entry.size).sum());
-    let done = if only_check { "is whole".into() } else { format!("restored into {}", data_dir.display()) };
-    print(&format!("{}, of cloud {}, made {}: {files} files, {}; {done}", backup.display(), manifest.cloud, manifest.made, size(bytes)))
+    let done = if only_check { "complete, all checksums match".into() } else { format!("restored into {}", data_dir.display()) };
+    print(&format!("{}: {done}; cloud {}, {}, {files} files, {}", backup.display(), manifest.cloud, manifest.made, size(bytes)))
 }

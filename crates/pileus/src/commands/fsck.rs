@@ -30,10 +30,10 @@ pub(crate) fn objects(data_dir: &Path, rebuild: bool) -> Result<bool> {
         print(&format!("damaged         {} more", checked.damaged - checked.bad.len() as u64))?;
     }
     for path in checked.unnamed.iter().take(NAMED_MAX) {
-        print(&format!("belongs to none {}", path.display()))?;
+        print(&format!("no object       {}", path.display()))?;
     }
     if checked.unnamed.len() > NAMED_MAX {
-        print(&format!("belongs to none {} more", checked.unnamed.len() - NAMED_MAX))?;
+        print(&format!("no object       {} more", checked.unnamed.len() - NAMED_MAX))?;
     }
     print(&format!(
         "checked         {} versions, {} files: {}",

@@ -88,8 +88,9 @@ pub(crate) fn import(data_dir: &Path, args: ImageImportArgs) -> Result<()> {
     staging.register(data_dir, operator::ImageWanted { asked, size_gib: imported.size_gib, boot: Boot::Firmware, public })
 }
 
-pub(crate) fn list(data_dir: &Path, json: bool) -> Result<()> {
-    let images: Vec<ImageListed> = client::get(data_dir, "/images")?;
+pub(crate) fn list(data_dir: &Path, region: Option<&str>, json: bool) -> Result<()> {
+    let mut images: Vec<ImageListed> = client::get(data_dir, "/images")?;
+    images.retain(|image| region.is_none_or(|region| image.region == region));
     if json {
         return print(&serde_json::to_string_pretty(&images)?);
     }
@@ -114,7 +115,9 @@ pub(crate) fn list(data_dir: &Path, json: bool) -> Result<()> {
             image.instances.to_string(),
         ]);
     }
-    print(&table.trim_fmt())
+    // The preset puts a space before each line.
+    let text = table.trim_fmt();
+    print(&text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n"))
 }
 
 pub(crate) fn remove(data_dir: &Path, id: &str, all_regions: bool) -> Result<()> {

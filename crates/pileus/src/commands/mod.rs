@@ -15,7 +15,18 @@ pub(crate) mod ssh;
 pub(crate) mod status;
 
 use anyhow::Result;
+use comfy_table::{ContentArrangement, Table, TableStyle};
 use std::io::Write as _;
+
+/// An empty table that fits the terminal's width. A terminal without a size (`docker run -t`) reports 0 columns; rows are not wrapped then.
+fn table(preset: TableStyle) -> Table {
+    let mut table = Table::new();
+    table.load_style(preset).set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width() == Some(0) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    table
+}
 
 /// Writes a result to standard output.
 ///

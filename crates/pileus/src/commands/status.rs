@@ -4,7 +4,7 @@ use super::print;
 use crate::admin::{Status, client};
 use crate::size::size;
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::presets;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -51,8 +51,7 @@ fn rows(status: &Status) -> Vec<(&'static str, String)> {
 
 /// For eyes: a table as wide as the terminal.
 fn table(rows: Vec<(&'static str, String)>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = super::table(presets::UTF8_BORDERS_ONLY);
     for (name, value) in rows {
         table.add_row([name.to_owned(), value]);
     }

@@ -14,8 +14,8 @@ use store::{Found, Identity, Mode, Snapshot};
 const NAMED_MAX: usize = 3;
 
 /// What an operator can do about a directory and a database that don't agree.
-const REMEDY: &str = "Put back what belongs here, from the last backup or by mounting its disk. If the database is to be the truth all the \
-                      same, `pileus adopt` says so: what it doesn't name is then set aside in lost+found, not deleted";
+const REMEDY: &str = "Mount the disk that belongs here, or restore a backup (`pileus restore`). If what is missing is lost, `pileus adopt` accepts \
+                      the database as it is: files that it doesn't name are then moved to lost+found and kept for 7 days";
 
 /// Judges what is found where the database is to be, and gives back the identity that the database is to carry.
 ///
@@ -65,8 +65,9 @@ fn nothing(data_dir: &Path, root: Option<Root>, bytes: Option<u64>) -> Result<Id
     };
     ensure!(
         traces.is_empty(),
-        "{} {state}, but a cloud was here: there is {}. Put the database back, from the last backup or together with its {DATABASE}-wal: a \
-         running server's {DATABASE} alone is no copy of it. If nothing here is wanted any more, delete the directory with scripts/remove.",
+        "{} {state}, but a cloud was here: there is {}. Put the database back together with its {DATABASE}-wal, or restore a backup into \
+         another directory (`pileus restore`). A copy of {DATABASE} alone, made while the server ran, is not enough. To delete all of this cloud, run \
+         scripts/remove.",
         database.display(),
         traces.join("; ")
     );

@@ -87,7 +87,10 @@ fn is_full(error: &anyhow::Error) -> bool {
 pub(crate) fn stamp(data_dir: &Path, machines_forfeit: bool) -> Result<Root> {
     let found = Root::read(data_dir).ok().flatten();
     let agree = |at: Found<'_>| match at {
-        Found::Nothing { .. } => Err(format!("{} holds no database", data_dir.join(DATABASE).display())),
+        Found::Nothing { .. } => Err(format!(
+            "{} holds no database, so there is nothing to adopt. Put the database back, or restore a backup (`pileus restore`) into another directory",
+            data_dir.join(DATABASE).display()
+        )),
         Found::Cloud { identity, .. } => {
             let known = identity.or_else(|| found.as_ref().map(Root::identity)).unwrap_or_else(|| draw(&mut rand::rng()));
             let epoch = 1 + found.as_ref().map_or(0, |root| root.epoch).max(known.epoch);

@@ -319,9 +319,13 @@ fn room(call: &Call, tx: &AccountTx<'_>, plan: &Plan, (min, max): (u64, u64)) ->
         return Err(ApiError::new("InstanceLimitExceeded", text));
     }
     let volumes = plan.disks.iter().map(|d| u64::from(d.size_gib)).sum::<u64>().saturating_mul(GIB_BYTES);
-    let fits = capacity::fits(&call.cloud.host, &call.cloud.overcommit, &used(tx), &plan.kind.takes())
-        .min(call.cloud.space.fits(tx.volumes_gib().saturating_mul(GIB_BYTES), volumes));
+    let by_host = capacity::fits(&call.cloud.host, &call.cloud.overcommit, &used(tx), &plan.kind.takes());
+    let by_disk = call.cloud.space.fits(tx.volumes_gib().saturating_mul(GIB_BYTES), volumes);
+    let fits = by_host.min(by_disk);
     if min > fits {
+        // The client is told what AWS tells it; the operator, what there is too little of.
+        let short = if min > by_host { "processors or memory (see `pileus status`)" } else { "free disk space × disk_overcommit" };
+        tracing::info!(kind = plan.kind.name, min, fits, short, "RunInstances: not enough capacity");
         return Err(ApiError::new(
             "InsufficientInstanceCapacity",
             format!(

@@ -9,7 +9,7 @@ use super::print;
 use crate::config::Config;
 use crate::parts;
 use anyhow::Result;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, presets};
 use node::hypervisor::qemu::{AcceleratorChoice, accelerator_probe};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -105,8 +105,7 @@ fn examine(data_dir: &Path, config: &Config) -> Result<Report> {
 
 /// For eyes: a table as wide as the terminal.
 fn table(findings: &[Finding]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = super::table(presets::UTF8_FULL_CONDENSED);
     for f in findings {
         let (mark, color) = match f.verdict {
             Verdict::Good => ("✓", Color::Green),
